@@ -1,0 +1,74 @@
+"""Policy as data: a row, its digest, and a delta of rows.
+
+A row is what the change log adds and removes and what Casbin judges by. The digest of a set of rows
+is the sum of SHA-256(row) modulo 2^256, so that a delta updates it without touching the other rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from authz.errors import InvalidRow
+
+DIGEST_MODULUS = 1 << 256
+
+# How many values follow the type of a row.
+ARITY = {
+    "p": 6,  # subject, object, action, effect, condition name or "", rule id
+    "p2": 6,  # the same, judged in shadow only
+    "g": 2,  # subject -> group of subjects
+    "g2": 2,  # object -> group of objects
+    "g3": 2,  # action -> bundle of actions
+    "a": 2,  # alias -> the object it stands for
+    "c": 2,  # condition name -> its canonical JSON (see `conditions`)
+    "m": 2,  # rule id -> its public message
+}
+
+
+class Row(NamedTuple):
+    """One row: its type (a key of `ARITY`) and its values."""
+
+    ptype: str
+    values: tuple[str, ...]
+
+    def text(self) -> str:
+        """The row as canonical JSON: what is hashed and what the change log holds."""
+        return json.dumps([self.ptype, *self.values], ensure_ascii=False, separators=(",", ":"))
+
+
+def row(ptype: str, *values: str) -> Row:
+    """A checked row.
+
+    Raises:
+        InvalidRow: unknown type, wrong number of values, or an effect that is neither allow nor deny.
+    """
+    if len(values) != ARITY.get(ptype, -1):
+        raise InvalidRow(f"a row of type `{ptype}` cannot have {len(values)} values")
+    if ptype in ("p", "p2"):
+        if values[3] not in ("allow", "deny"):
+            raise InvalidRow(f"the effect `{values[3]}` is neither allow nor deny")
+        if values[2] == "*" and values[3] != "deny":
+            raise InvalidRow("`*` as an action is legal on a deny only")
+    return Row(ptype, values)
+
+
+def digest_of(item: Row) -> int:
+    """SHA-256 of the canonical row as a number."""
+    return int.from_bytes(hashlib.sha256(item.text().encode()).digest(), "big")
+
+
+def digest_after(digest: int, added: Iterable[Row], removed: Iterable[Row]) -> int:
+    """The digest of a set of rows once a delta is applied to it."""
+    for item in added:
+        digest += digest_of(item)
+    for item in removed:
+        digest -= digest_of(item)
+    return digest % DIGEST_MODULUS
+
+
+def digest_text(digest: int) -> str:
+    """The digest as 64 hex digits."""
+    return f"{digest:064x}"

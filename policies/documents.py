@@ -1,0 +1,386 @@
+"""The documents: one YAML document is one thing, identified by its `type` and `name`.
+
+The same classes serve a document as a person wrote it and as it is stored. What differs when stored:
+people stand as `user:u-…` instead of their e-mail (`change.resolve`), secrets as references
+(`secret:<id>`), and a user's personal attributes are gone (they live in `people/<id>` outside the log).
+Field names follow TrueFoundry's manifests, so that existing ones apply unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
+Text = Annotated[str, StringConstraints(max_length=1024)]
+Subject = Annotated[str, StringConstraints(min_length=3, max_length=320)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Document(_Part):
+    """What every document has. `key` is its identity: the type's family and the name."""
+
+    type: str
+    name: str
+    family: ClassVar[str] = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(family, name): `provider-account/openai` and `/anthropic` share one name space."""
+        return (self.family or self.type, self.name)
+
+
+class OwnedBy(_Part):
+    team: Name | None = None
+    account: str | None = None
+
+
+class IdentityProviderMapping(_Part):
+    identity_provider: Name
+    value: str
+
+
+class Collaborator(_Part):
+    """A grant: `subject` holds the resource role `role_id` on the document's thing."""
+
+    subject: Subject
+    role_id: Name
+
+
+class User(Document):
+    """A person. As written `name` is the e-mail; as stored it is the immutable `u-…`."""
+
+    type: Literal["user"] = "user"
+    name: Annotated[str, StringConstraints(min_length=3, max_length=254)]
+    email: str | None = None
+    display_name: Text | None = Field(default=None, alias="displayName")
+    roles: tuple[Name, ...] = ()
+    state: Literal["active", "invited", "suspended"] = "active"
+    suspended_by: tuple[Literal["admin", "scim"], ...] = ()
+
+
+class Team(Document):
+    type: Literal["team"] = "team"
+    name: Name
+    display_name: Text | None = Field(default=None, alias="displayName")
+    description: Text | None = None
+    managers: tuple[Subject, ...] = ()
+    members: tuple[Subject, ...]
+    roles: tuple[Name, ...] = ()
+    owned_by: OwnedBy | None = Field(default=None, alias="ownedBy")
+    tags: Mapping[str, str] = Field(default_factory=dict)
+    identity_provider_mapping: tuple[IdentityProviderMapping, ...] = ()
+
+
+class RoleGrant(_Part):
+    """Rows of a tenant role: every action on every resource."""
+
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+class Role(Document):
+    """A tenant role (a group of subjects) or a resource role (a bundle of actions).
+
+    `resourceType: tenant` makes a tenant role, whose `permissions` hold tenant-wide and whose `grants`
+    name resources; any other `resourceType` makes a bundle of `permissions` for grants on that kind.
+    """
+
+    type: Literal["role"] = "role"
+    name: Name
+    display_name: Text | None = Field(default=None, alias="displayName")
+    description: Text | None = None
+    resource_type: str = Field(default="tenant", alias="resourceType")
+    permissions: tuple[str, ...] = ()
+    grants: tuple[RoleGrant, ...] = ()
+
+
+class BoundSubject(_Part):
+    type: Literal["user", "team", "virtualaccount", "role"]
+    name: str
+
+
+class BoundPermission(_Part):
+    resource_type: str = Field(alias="resourceType")
+    resource_fqn: str = Field(alias="resourceFqn")
+    role: Name
+
+
+class RoleBinding(Document):
+    type: Literal["role-binding"] = "role-binding"
+    name: Name
+    subjects: tuple[BoundSubject, ...]
+    permissions: tuple[BoundPermission, ...]
+
+
+class AccountPermission(_Part):
+    resource_fqn: str
+    resource_type: str
+    role_id: Name
+
+
+class AutoRotate(_Part):
+    auto_rotate_interval: int = Field(default=360, ge=1)
+    grace_period: int = Field(default=30, ge=0)
+
+
+class VirtualAccount(Document):
+    """A service identity. `bounded_by` is set by the server, never taken from a file."""
+
+    type: Literal["virtual-account"] = "virtual-account"
+    name: Name
+    permissions: tuple[AccountPermission, ...] = ()
+    roles: tuple[Name, ...] = ()
+    expiration_date: date | None = None
+    auto_rotate: AutoRotate | None = None
+    owned_by: OwnedBy | None = Field(default=None, alias="ownedBy")
+    bounded_by: Name | None = None
+    tags: Mapping[str, str] = Field(default_factory=dict)
+    identity_provider_mapping: tuple[IdentityProviderMapping, ...] = ()
+    token_type: Literal["opaque"] | None = None
+    state: Literal["active", "suspended"] = "active"
+
+
+class ApiKeyAuth(_Part):
+    """`api_key` is `env:NAME`, `file:name`, `secret:<id>` (sealed), or the secret itself on the way in."""
+
+    type: Literal["api-key"] = "api-key"
+    api_key: str = Field(repr=False)
+
+
+class AccessKeyAuth(_Part):
+    """AWS access keys; each is a reference or the value on the way in."""
+
+    type: Literal["access-key-based"] = "access-key-based"
+    access_key_id: str
+    secret_access_key: str = Field(repr=False)
+    session_token: str | None = Field(default=None, repr=False)
+
+
+Auth = Annotated[ApiKeyAuth | AccessKeyAuth, Field(discriminator="type")]
+
+
+class Target(_Part):
+    """What a virtual model stands for: `<account>/<model>`."""
+
+    target: str
+
+
+class RoutingConfig(_Part):
+    type: Literal["priority-based-routing", "weight-based-routing"] = "priority-based-routing"
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=1)
+
+
+class Cost(_Part):
+    metric: Literal["public_cost", "custom_cost"] = "public_cost"
+
+
+class Integration(_Part):
+    """A model. Callers say `<account>/<name>`; the provider is sent `model_id`."""
+
+    type: str
+    name: ModelName
+    model_id: str | None = Field(default=None, max_length=512)
+    model_types: tuple[str, ...] = ("chat",)
+    cost: Cost | None = None
+    region: str | None = None
+    authorized_subjects: tuple[Subject, ...] | None = None
+    routing_config: RoutingConfig | None = None
+
+
+class ProviderAccount(Document):
+    """Credentials and models of one provider.
+
+    `dialects` may narrow what the provider type serves (`openai`, `anthropic`).
+    """
+
+    type: Literal[
+        "provider-account/openai",
+        "provider-account/anthropic",
+        "provider-account/azure-openai",
+        "provider-account/google-gemini",
+        "provider-account/aws-bedrock",
+        "provider-account/openai-compatible",
+        "provider-account/virtual-model",
+        "provider-account/echo",
+    ]
+    name: Name
+    auth_data: Auth | None = None
+    base_url: str | None = None
+    region: str | None = None
+    api_version: str | None = None
+    dialects: tuple[Literal["openai", "anthropic"], ...] | None = None
+    collaborators: tuple[Collaborator, ...] = ()
+    integrations: tuple[Integration, ...] = ()
+    owned_by: OwnedBy | None = Field(default=None, alias="ownedBy")
+    tags: Mapping[str, str] = Field(default_factory=dict)
+    family: ClassVar[str] = "provider-account"
+
+
+class WhenItem(_Part):
+    field: str
+    operator: str
+    value: str | int | bool | tuple[str | int | bool, ...] = ""
+
+
+class PolicyRule(_Part):
+    """One rule of a policy document. An allow on a claimed field must say `trust: claimed`."""
+
+    id: Name
+    description: Text | None = None
+    effect: Literal["allow", "deny"]
+    subjects: tuple[Subject, ...]
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    when: tuple[WhenItem, ...] = ()
+    trust: Literal["claimed"] | None = None
+    message: Text | None = None
+    mode: Literal["enforce", "shadow"] = "enforce"
+    valid_from: datetime | None = Field(default=None, alias="from")
+    valid_until: datetime | None = Field(default=None, alias="until")
+    enabled: bool = True
+
+
+class Policy(Document):
+    type: Literal["policy"] = "policy"
+    name: Name
+    description: Text | None = None
+    rules: tuple[PolicyRule, ...]
+
+
+class ResourceGroup(Document):
+    type: Literal["resource-group"] = "resource-group"
+    name: Name
+    description: Text | None = None
+    resources: tuple[str, ...]
+
+
+class DataFilter(_Part):
+    field: Literal["metadata", "created_by"]
+    key: str | None = None
+    operator: Literal["IN", "NOT_IN"] = "IN"
+    value: tuple[str, ...]
+
+
+class DataRule(_Part):
+    id: Name
+    description: Text | None = None
+    enabled: bool = True
+    subjects: tuple[Subject, ...]
+    data_types: tuple[Literal["traces", "payloads", "metrics", "decisions"], ...]
+    scope: Literal["own_data", "team_data", "team_virtual_account_data", "all_data"]
+    filters: tuple[DataFilter, ...] = ()
+
+
+class DataAccessConfig(Document):
+    type: Literal["gateway-data-access-config"] = "gateway-data-access-config"
+    name: Name = "data-access"
+    rules: tuple[DataRule, ...]
+
+
+class MetadataRule(_Part):
+    """Pins metadata for `subjects`: what the gateway stamps, whatever the caller sends."""
+
+    id: Name
+    subjects: tuple[Subject, ...]
+    metadata_override: Mapping[str, Annotated[str, StringConstraints(max_length=128)]]
+
+
+class MetadataConfig(Document):
+    type: Literal["gateway-metadata-config"] = "gateway-metadata-config"
+    name: Name = "metadata"
+    rules: tuple[MetadataRule, ...]
+
+
+class Restriction(_Part):
+    """One entry of what a restricted token may still do; both are lists of names, globs not allowed."""
+
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+class Credential(Document):
+    """A token, by its digest. Never in a file: made by the token API and the host's command line.
+
+    `restrictions` None means unrestricted; an empty tuple allows nothing.
+    """
+
+    type: Literal["credential"] = "credential"
+    name: Name  # the token id
+    token_kind: Literal["pat", "vat"]
+    subject: Subject  # user:u-… or virtualaccount:…
+    label: Text = ""
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(repr=False)
+    created_at: datetime
+    created_by: str = ""
+    expires_at: datetime | None = None
+    team: Name | None = None
+    restrictions: tuple[Restriction, ...] | None = None
+
+
+AnyDocument = (
+    User
+    | Team
+    | Role
+    | RoleBinding
+    | VirtualAccount
+    | ProviderAccount
+    | Policy
+    | ResourceGroup
+    | DataAccessConfig
+    | MetadataConfig
+    | Credential
+)
+
+DOCUMENT_TYPES: Mapping[str, type[Document]] = {
+    "user": User,
+    "team": Team,
+    "role": Role,
+    "role-binding": RoleBinding,
+    "virtual-account": VirtualAccount,
+    "policy": Policy,
+    "resource-group": ResourceGroup,
+    "gateway-data-access-config": DataAccessConfig,
+    "gateway-metadata-config": MetadataConfig,
+    "credential": Credential,
+    **{
+        f"provider-account/{kind}": ProviderAccount
+        for kind in (
+            "openai",
+            "anthropic",
+            "azure-openai",
+            "google-gemini",
+            "aws-bedrock",
+            "openai-compatible",
+            "virtual-model",
+            "echo",
+        )
+    },
+}
+INTERNAL_TYPES = frozenset({"credential"})  # refused in files and in `PUT /apply`
+
+_ADAPTERS = {cls: TypeAdapter(cls) for cls in set(DOCUMENT_TYPES.values())}
+
+
+def parse(data: Mapping[str, Any]) -> Document:
+    """The document of a stored or already checked mapping.
+
+    Raises:
+        KeyError: the type is unknown. pydantic.ValidationError: a field is wrong.
+    """
+    cls = DOCUMENT_TYPES[data["type"]]
+    document: Document = _ADAPTERS[cls].validate_python(data)
+    return document
+
+
+def dump(document: Document) -> dict[str, Any]:
+    """The mapping to store: names as in a file, unset fields left out (absent is not empty)."""
+    data = document.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {"type": document.type, "name": document.name, **data}

@@ -1,0 +1,71 @@
+"""Errors of the policy folder. A `Problem` is one finding in a file; all are reported at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from authz.errors import GatewardenError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One finding: where (1-based), what, and how to mend it. Sorts by file, line, column."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+    def text(self) -> str:
+        tail = f"; {self.hint}" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.severity} {self.code}: {self.message}{tail}"
+
+
+class PolicyError(GatewardenError):
+    code = "policy_error"
+
+
+class InvalidDocuments(PolicyError):
+    """One or more documents are wrong; `problems` has them all, sorted."""
+
+    code = "invalid_documents"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        errors = [p for p in problems if p.severity == "error"]
+        first = errors[0] if errors else problems[0]
+        super().__init__(
+            f"{len(errors)} problem(s) in the documents: {first.message}", hint=first.hint
+        )
+        self.problems = problems
+
+
+class NotAuthorised(PolicyError):
+    """The actor may not make this change; `missing` names each (action, object) that he lacks."""
+
+    code = "not_authorised"
+
+    def __init__(
+        self, message: str, missing: tuple[tuple[str, str], ...], *, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.missing = missing
+
+
+class Conflict(PolicyError):
+    """The thing changed since it was read, or belongs to another source."""
+
+    code = "conflict"
+
+
+class NotFound(PolicyError):
+    code = "not_found"
+
+
+class GuardRefused(PolicyError):
+    """The change would leave nobody able to administer, or breaks a reference."""
+
+    code = "guard_refused"
