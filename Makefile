@@ -1,0 +1,66 @@
+# Everything starts from python3, make and git. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(RUN_STAMP) ## Set everything up and serve the gateway with the demo estate
+	@GATEWARDEN_DEMO=true GATEWARDEN_UPSTREAM__ALLOW_PRIVATE=$${GATEWARDEN_UPSTREAM__ALLOW_PRIVATE-127.0.0.0/8,::1/128} \
+		exec $(BIN)/gatewarden serve
+
+test: $(DEV_STAMP) ## Set everything up and run the tests
+	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+check: $(DEV_STAMP) ## Format, lint, types, import arrows, spelling
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/python -m pytest -p no:xdist tests/test_layering.py
+	@$(BIN)/codespell
+
+differential: $(DEV_STAMP) ## Two million decisions against the stock Casbin enforcer
+	@GATEWARDEN_DIFFERENTIAL=2000000 $(BIN)/python -m pytest -p no:xdist -s tests/authz/test_differential.py
+
+bench: $(DEV_STAMP) ## Measure decisions, the journal and the relay
+	@$(BIN)/python bench/decide.py
+	@$(BIN)/python bench/journal.py
+	@$(BIN)/python bench/relay.py
+
+format: $(DEV_STAMP) ## Format and mend what can be mended
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+
+lock: $(DEV_STAMP) ## Lock the dependencies anew, with hashes
+	@$(BIN)/python -m pip install -q pip-tools
+	@for set in "requirements.txt:" "requirements-dev.txt:--extra dev"; do \
+		$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-header --allow-unsafe --no-emit-index-url \
+			--no-emit-trusted-host --no-emit-find-links --extra uvloop --extra build $${set#*:} -o $${set%%:*} pyproject.toml; \
+	done
+
+clean: ## Remove the environment and what builds and tests left (never ./var)
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------------------------------------- set-up
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "gatewarden needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || bash deploy/install-system-packages python3-venv
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): $(VENV)/pyvenv.cfg requirements.txt pyproject.toml
+	@echo "installing gatewarden into $(VENV) …"
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt
+	@echo "installing the development tools …"
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.PHONY: help run test check differential bench format lock clean

@@ -1,0 +1,231 @@
+"""The settings: typed, from `GATEWARDEN_*` (nested by `__`) over a YAML file (`GATEWARDEN_CONFIG`).
+
+Each setting has a default and a sentence. `docs/settings.md` is generated from these, so a setting
+without a description fails a test. No secret has a default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+MODEL_PATH = Path(__file__).with_name("model.conf")
+EXAMPLES_PATH = Path(__file__).with_name("examples")
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the text names each one and what it accepts."""
+
+
+class JournalMode(StrEnum):
+    STRICT = "strict"
+    AVAILABLE = "available"
+
+
+def _listed(value: Any) -> Any:
+    """A comma-separated text as a list, so that environment variables need no JSON."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Listed = Annotated[tuple[str, ...], NoDecode]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UpstreamSettings(_Group):
+    allow_private: Listed = Field(
+        (), description="Networks that may be upstreams although private (comma-separated CIDR)."
+    )
+    connect_seconds: float = Field(
+        10.0, gt=0, description="Deadline for connecting to an upstream."
+    )
+    answer_seconds: float = Field(
+        600.0, gt=0, description="Deadline for the first byte of an upstream's answer."
+    )
+    idle_seconds: float = Field(
+        120.0, gt=0, description="Longest silence between two chunks of an upstream's stream."
+    )
+    stream_seconds: float = Field(3600.0, gt=0, description="Longest life of one streamed answer.")
+    max_answer_bytes: int = Field(
+        256 * 1024 * 1024, gt=0, description="Largest answer that is passed on, in bytes."
+    )
+    secret_env: Listed = Field(
+        ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AZURE_OPENAI_API_KEY", "GEMINI_API_KEY"),
+        description="Environment variables that `env:` references may name, beside GATEWARDEN_SECRET_*.",
+    )
+    secret_folder: Path | None = Field(
+        None, description="Folder in which `file:` references resolve; unset refuses them."
+    )
+
+    _lists = field_validator("allow_private", "secret_env", mode="before")(_listed)
+
+    @field_validator("allow_private")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            ipaddress.ip_network(item)
+        return value
+
+
+class JournalSettings(_Group):
+    mode: JournalMode = Field(
+        JournalMode.STRICT,
+        description="When the journal cannot take a record: `strict` refuses everything, `available` goes on and counts the gap.",
+    )
+    segment_bytes: int = Field(
+        64 * 1024 * 1024, ge=4096, description="Size of one journal segment."
+    )
+    checkpoint_records: int = Field(10_000, ge=1, description="Records between two checkpoints.")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="Seconds between two checkpoints.")
+    copy_to: Path | None = Field(
+        None, description="A second folder that receives a copy of each checkpoint."
+    )
+
+
+class PolicySettings(_Group):
+    max_stale: float = Field(
+        600.0, ge=0, description="Seconds without a successful poll after which requests get 503."
+    )
+    poll_seconds: float = Field(
+        0.1, gt=0, description="Seconds between two polls of the change log."
+    )
+
+
+class LimitSettings(_Group):
+    body_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="Largest JSON body of a model request."
+    )
+    multipart_bytes: int = Field(
+        128 * 1024 * 1024, ge=1024, description="Largest multipart body (audio, images)."
+    )
+    body_depth: int = Field(64, ge=4, le=200, description="Deepest nesting of a JSON body.")
+    request_seconds: float = Field(
+        60.0, gt=0, description="Deadline for receiving a whole request body."
+    )
+    refusals_per_minute: int = Field(
+        600, ge=1, description="Refusals of one principal in a minute before it gets 429."
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GATEWARDEN_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    data: Path = Field(Path("var"), description="Folder of the store, the keys and the journal.")
+    store: str = Field("", description="Store URL; empty means `sqlite:///<data>/gatewarden.db`.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")
+    loop: Literal["auto", "asyncio", "uvloop"] = Field(
+        "auto", description="Event loop; `auto` takes uvloop where it is installed."
+    )
+    public_url: str = Field("", description="URL under which callers reach this gateway.")
+    contact: str = Field(
+        "your platform team", description="Whom a refusal tells people to contact."
+    )
+    trusted_proxies: Listed = Field(
+        (), description="Networks whose X-Forwarded-For is believed (comma-separated CIDR)."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    drain_seconds: float = Field(
+        30.0, ge=0, description="Time that open requests get to finish on SIGTERM."
+    )
+    demo: bool = Field(False, description="Apply the demo estate at start and write `demo.env`.")
+    upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Upstreams.")
+    journal: JournalSettings = Field(default_factory=JournalSettings, description="The journal.")
+    policy: PolicySettings = Field(default_factory=PolicySettings, description="The policy feed.")
+    limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits of a request.")
+
+    _lists = field_validator("trusted_proxies", mode="before")(_listed)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            ipaddress.ip_network(item)
+        return value
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL, with the default filled in."""
+        return self.store or f"sqlite:///{self.data.resolve()}/gatewarden.db"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over arguments: `load` hands the file's values in as arguments."""
+        return env_settings, init_settings
+
+
+def load(config: Path | None = None) -> Settings:
+    """The settings of this process; `config` is a YAML file with the same keys.
+
+    Raises:
+        SettingsError: the file cannot be read, or a key or value is not accepted.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            loaded = YAML(typ="safe").load(config.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, YAMLError) as exc:
+            raise SettingsError(f"cannot read the settings file {config}: {exc}") from exc
+        if loaded is not None and not isinstance(loaded, dict):
+            raise SettingsError(f"the settings file {config} must hold a mapping")
+        values = loaded or {}
+        unknown = sorted(set(values) - set(Settings.model_fields))
+        if unknown:
+            raise SettingsError(f"unknown setting(s) in {config}: {', '.join(unknown)}")
+    try:
+        return Settings(**values)
+    except ValidationError as exc:
+        lines = [
+            f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+            for error in exc.errors()
+        ]
+        raise SettingsError("invalid settings: " + "; ".join(lines)) from exc
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(environment variable, default, sentence) of every setting, for the documentation."""
+    found: list[tuple[str, str, str]] = []
+
+    def walk(model: type[BaseModel], prefix: str) -> None:
+        for name, info in model.model_fields.items():
+            inner = info.annotation
+            if isinstance(inner, type) and issubclass(inner, _Group):
+                walk(inner, f"{prefix}{name.upper()}__")
+                continue
+            default = info.default
+            if isinstance(default, tuple):
+                default = ",".join(default)
+            found.append((f"{prefix}{name.upper()}", str(default), info.description or ""))
+
+    walk(Settings, "GATEWARDEN_")
+    return found

@@ -1,0 +1,65 @@
+"""Structured logs: one JSON object a line on standard error, or colours on a terminal.
+
+The journal is the access log; what stands here is what an operator must notice. Secrets never reach a
+log: values of fields whose name says secret, token, key or authorization are masked here once more.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_SECRET_WORDS = ("secret", "token", "api_key", "authorization", "password", "cookie")
+
+
+def _mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name in event:
+        if any(word in name.lower() for word in _SECRET_WORDS) and not name.endswith("_id"):
+            event[name] = "***"
+    return event
+
+
+def configure(level: str, *, terminal: bool | None = None) -> None:
+    """Set logging up for this process; libraries' records take the same way out."""
+    on_terminal = sys.stderr.isatty() if terminal is None else terminal
+    last: Any = (
+        structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+    )
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _mask,
+    ]
+    structlog.configure(
+        processors=[
+            *shared,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("casbin").setLevel(logging.WARNING)
+
+
+def get(name: str) -> Any:
+    """A logger; `name` is the part of the house that speaks."""
+    return structlog.get_logger().bind(part=name)
