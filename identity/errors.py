@@ -23,7 +23,9 @@ class Refusal(StrEnum):
     SUSPENDED = "suspended"
 
 
-INVALID = "invalid_credential"  # the public code of every credential that is well formed but not valid
+INVALID = (
+    "invalid_credential"  # the public code of every credential that is well formed but not valid
+)
 
 _PUBLIC: dict[Refusal, tuple[str, str, str]] = {
     Refusal.MISSING: (
@@ -81,9 +83,15 @@ class InvalidTokenRequest(IdentityError):
 
 
 class WeakKey(IdentityError):
-    """A key is weak, shipped, readable by others or not the one this installation was made with."""
+    """A key is weak, well known, damaged, or within reach of others. Nothing starts with it."""
 
     code = "weak_key"
+
+
+class WrongKey(IdentityError):
+    """A key is good but not the one that this data folder was made with."""
+
+    code = "wrong_key"
 
 
 class MissingKey(IdentityError):
@@ -96,3 +104,15 @@ class InvalidOffer(IdentityError):
     """The one-time link for the first administrator is unknown, used, or too old."""
 
     code = "invalid_offer"
+
+
+class UnreadableToken(IdentityError):
+    """A token cannot be read again; it can only be regenerated."""
+
+    code = "unreadable_token"
+
+    def __init__(self, credential_id: str) -> None:
+        super().__init__(
+            f"the token `{credential_id}` cannot be read again",
+            hint="regenerate it; personal tokens and tokens minted on the host are shown once",
+        )

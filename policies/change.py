@@ -1,7 +1,8 @@
-"""A change: what somebody wants, what it comes to, and whether he may.
+"""The values of a change: what somebody wants, what it comes to, what was committed.
 
-`Change` is what is asked for, `Plan` what it comes to (documents, rows), `Entry` what was committed.
-The store commits a plan as an entry; every process applies entries.
+`Change` is what is asked for, `Plan` what it comes to (`planning`), `Entry` what was committed. Whether
+the asker may is `authorise`'s business; the store commits a plan as an entry; every process applies
+entries.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from authz.rows import Row
+from policies.authorise import authorise as authorise
 from policies.documents import Document
 
 
@@ -43,6 +45,7 @@ class Change:
     deletes: tuple[tuple[str, str], ...] = ()  # document keys
     expect: Mapping[tuple[str, str], int] = field(default_factory=dict)
     comment: str = ""
+    unbind: tuple[tuple[str, str], ...] = ()  # virtual accounts whose `bounded_by` is lifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,60 @@ class DocumentChange:
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who a user id is. Lives outside the change log and can be erased."""
+
+    id: str  # u-…
+    email: str
+    display_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The rows that one document asserts anew, and those that it no longer asserts."""
+
+    added: tuple[Row, ...] = ()
+    removed: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a change comes to, before anything is written.
+
+    `documents` are all that differ afterwards: those asked for, people invited by being mentioned, and
+    credentials that end with their owner. `added` and `removed` are the rows that appear and disappear
+    once all documents are counted; `deltas` are the rows of each document that was asked for, whoever
+    else asserts them, because that is what the asker must be entitled to.
+    """
+
+    change: Change
+    documents: tuple[DocumentChange, ...] = ()
+    added: tuple[Row, ...] = ()
+    removed: tuple[Row, ...] = ()
+    deltas: Mapping[tuple[str, str], Delta] = field(default_factory=dict)
+    people: tuple[Person, ...] = ()  # to write
+    left: tuple[str, ...] = ()  # user ids whose e-mail is free again
+    secrets_ended: tuple[str, ...] = ()  # `secret:<id>` that no document holds any longer
+    asserted: tuple[tuple[Row, tuple[str, str]], ...] = ()
+    unasserted: tuple[tuple[Row, tuple[str, str]], ...] = ()
+    alarms: tuple[str, ...] = ()
+    # What accounts that are unbound grant: (key -> objects).
+    granted: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    # New accounts planned for nobody in particular: the commit binds them if their creator must be bound.
+    bindable: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing would change."""
+        return not (self.documents or self.added or self.removed or self.people)
+
+    @property
+    def only_revokes(self) -> bool:
+        """Whether no row is added: such a change always commits."""
+        return not self.added
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The documents: one YAML document is one thing, identified by its `type` and `name`.
 
-The same classes serve a document as a person wrote it and as it is stored. What differs when stored:
-people stand as `user:u-…` instead of their e-mail (`change.resolve`), secrets as references
-(`secret:<id>`), and a user's personal attributes are gone (they live in `people/<id>` outside the log).
+The same classes serve a document as a person wrote it and as it is stored (`policies.resolve`). What
+differs when stored: people stand as `user:u-…` instead of their e-mail, names carry their generation,
+secrets are references (`secret:<id>`), resource names are ids, and a user's personal attributes are gone
+(they live in `people/<id>` outside the log).
 Field names follow TrueFoundry's manifests, so that existing ones apply unchanged.
 """
 
@@ -14,7 +15,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# As stored a name may end in its generation, `search~2`, once a deleted name was taken again; nobody
+# writes that (`policies.resolve` refuses it), but every id made from a stored name then differs.
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:~[1-9][0-9]{0,5})?$")
+]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Subject = Annotated[str, StringConstraints(min_length=3, max_length=320)]
@@ -22,6 +27,11 @@ Subject = Annotated[str, StringConstraints(min_length=3, max_length=320)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """A `type` counts as written, so that `dump` never leaves out what tells parts apart."""
+        if "type" in type(self).model_fields:
+            self.__pydantic_fields_set__.add("type")
 
 
 class Document(_Part):
@@ -367,6 +377,7 @@ DOCUMENT_TYPES: Mapping[str, type[Document]] = {
 INTERNAL_TYPES = frozenset({"credential"})  # refused in files and in `PUT /apply`
 
 _ADAPTERS = {cls: TypeAdapter(cls) for cls in set(DOCUMENT_TYPES.values())}
+_FAMILIES = {cls.family or name: cls for name, cls in DOCUMENT_TYPES.items()}
 
 
 def parse(data: Mapping[str, Any]) -> Document:
@@ -377,6 +388,16 @@ def parse(data: Mapping[str, Any]) -> Document:
     """
     cls = DOCUMENT_TYPES[data["type"]]
     document: Document = _ADAPTERS[cls].validate_python(data)
+    return document
+
+
+def parse_json(family: str, body: bytes) -> Document:
+    """The document of a stored body, of a family (`provider-account`, not `provider-account/echo`).
+
+    Raises:
+        KeyError: the family is unknown. pydantic.ValidationError: a field is wrong.
+    """
+    document: Document = _ADAPTERS[_FAMILIES[family]].validate_json(body)
     return document
 
 

@@ -150,6 +150,20 @@ UNSUPPORTED_FIELDS: Mapping[str, frozenset[str]] = {
     "virtual-account": frozenset({"notification_target", "secret_store_config"}),
 }
 
+# Types of resources in permissions that TrueFoundry has and we do not have yet.
+UNSUPPORTED_RESOURCE_TYPES = frozenset(
+    {
+        "agent",
+        "cluster",
+        "gateway-controls",
+        "mcp-server",
+        "ml-repo",
+        "secret-group",
+        "tracing-project",
+        "workspace",
+    }
+)
+
 # Older spellings of subject kinds, and ours.
 SUBJECT_ALIASES: Mapping[str, str] = {
     "serviceaccount": "virtualaccount",

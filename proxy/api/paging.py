@@ -67,5 +67,4 @@ def _bad() -> BadQuery:
     return BadQuery(
         "the parameter `cursor` is not a cursor of this list",
         hint="pass `next` of the page before, unchanged",
-        code="invalid_cursor",
     )

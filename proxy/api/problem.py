@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,7 +56,7 @@ class ApiError(GatewardenError):
     """The control plane cannot serve a call. `headers` go out with the answer."""
 
     code = "bad_request"
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -116,11 +117,17 @@ class PreconditionFailed(ApiError):
     code = "precondition_failed"
 
 
+class TooManyRefusals(ApiError):
+    """The caller was refused so often that nothing more is decided for a while."""
+
+    code = "too_many_refusals"
+
+
 class Unready(ApiError):
     """Our own fault, for a while: 503."""
 
     code = "unavailable"
-    headers = {"Retry-After": "1"}
+    headers = MappingProxyType({"Retry-After": "1"})
 
 
 def findings(problems: Iterable[Problem]) -> list[Finding]:
@@ -182,7 +189,7 @@ def response_of(
         headers.setdefault("Retry-After", "1")
     return problem_response(
         status,
-        error.code,
+        getattr(error, "public_code", error.code),
         error.message,
         hint=error.hint,
         request_id=request_id,

@@ -11,18 +11,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from authz.conditions import Context
 from authz.vocabulary import Action
+from identity.kept_tokens import KeptTokens
 from identity.principal import CredentialKind, Principal
-from proxy.runtime import Runtime
+
+if TYPE_CHECKING:
+    from proxy.runtime import Runtime
 
 PREFIX = "/api/v1"
 SELF = "self:caller"
+# The routes that take no bearer token: an exact list in code (peers.md A2).
+PUBLIC = frozenset({"POST /first-admin"})
 
 ANY_TOKEN = frozenset({CredentialKind.PAT, CredentialKind.VAT})
 PERSON = frozenset({CredentialKind.PAT})
@@ -46,12 +51,14 @@ class Gate:
     """One question that opens a route: may the caller do `action` on `resource`?
 
     `read` is the action that makes a refusal visible: who may not do that either gets the answer for a
-    thing that does not exist. None means that the resource is no secret, and a refusal is a 403.
+    thing that does not exist. None means that the resource is no secret, and a refusal is a 403. `said`
+    is the refusal's text where it must not depend on whether the thing exists.
     """
 
     action: Action
     resource: str
     read: Action | None = None
+    said: str = ""
 
 
 # All of the outer tuple must open; each opens with the first of its alternatives that is allowed.
@@ -90,12 +97,14 @@ class Call:
     principal: Principal
     now: datetime
     request_id: str
+    client: str  # the client's address, "" if unknown
     context: Context
     query: BaseModel
     raw: bytes = b""
     media: str = ""
     body: BaseModel | None = None
     decision_id: str = ""
+    kept_tokens: KeptTokens | None = None  # where the tokens of virtual accounts are read again
     kept: dict[str, object] = field(default_factory=dict)  # what the gates found, for the handler
 
     def path(self, name: str) -> str:
@@ -131,6 +140,7 @@ class Route:
     answer: type[BaseModel]
     gates: GatesOf | None = None
     filtered: bool = False
+    public: bool = False  # takes no bearer token: one of PUBLIC
     credentials: frozenset[CredentialKind] = ANY_TOKEN
     query: type[BaseModel] = NoQuery
     body: Body | None = None
@@ -168,7 +178,12 @@ def checked(routes: Iterable[Route]) -> tuple[Route, ...]:
             raise ValueError(f"the route `{route.name}` has no action")
         if not route.credentials:
             raise ValueError(f"the route `{route.name}` accepts no credential")
-        if (route.gates is None) != route.filtered:
+        if route.public != (route.name in PUBLIC):
+            raise ValueError(f"the route `{route.name}` is not one that may be public, or must be")
+        if route.public:
+            if route.gates is not None or route.filtered:
+                raise ValueError(f"the route `{route.name}` is public and cannot ask who asks")
+        elif (route.gates is None) != route.filtered:
             raise ValueError(f"the route `{route.name}` needs gates or a filter, and not both")
         if route.mutates and route.filtered:
             raise ValueError(f"the route `{route.name}` changes things without a gate")

@@ -146,24 +146,30 @@ class Account:
 class Upstream:
     """One model of the catalogue, ready to be called.
 
-    An alias carries its target's account, address and credential; `target` is then the id of the model
+    An alias (also of an alias) carries its target's account, address and credential; `target` is then the id of the model
     that it stands for. `routes` holds the finished address of each operation. `problem` is set when the
     document makes no valid address: the model is listed and decided as ever, the call raises it.
     """
 
     id: str  # model:<account>/<model>, as asked for
     name: str  # <account>/<model>, as callers write it
-    account: str
-    provider: Provider
+    account: str  # as stored: with its generation, unique for ever
+    provider: Provider = field(repr=False)
     model_id: str  # what the provider is sent
     dialects: frozenset[Dialect]
     routes: Mapping[Operation, URL] = field(default_factory=dict)
-    origin: str = ""  # scheme://host:port that the credential belongs to; "" = in process
+    origins: frozenset[str] = frozenset()  # where the credential goes
+    local: bool = False  # answered in this process (`LocalProvider`)
     auth: Auth | None = field(default=None, repr=False)
     region: str | None = None
     model_types: tuple[str, ...] = ("chat",)
     target: str | None = None
     problem: UpstreamError | None = None
+
+    @property
+    def account_name(self) -> str:
+        """The account's name as people write it, for messages."""
+        return self.account.partition("~")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +312,7 @@ def api_key(upstream: Upstream, secret: Secret | None) -> str:
     """
     if not isinstance(secret, ApiKey):
         raise CredentialMissing(
-            f"the provider account `{upstream.account}` has no API key",
+            f"the provider account `{upstream.account_name}` has no API key",
             hint="set `auth_data: {type: api-key, api_key: …}`",
         )
     return secret.value

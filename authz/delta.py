@@ -1,0 +1,182 @@
+"""Rows into the enforcer: all of them at a start, a delta in one step, or a large delta built aside.
+
+A delta is all or nothing: a row that cannot be taken undoes those before it. The digest moves with the
+rows, so that a process can compare what it holds with what was committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+
+from authz.collector import paused
+from authz.conditions import decode
+from authz.enforcer import Enforcer
+from authz.errors import InvalidRow
+from authz.rows import ARITY, Row, digest_after, digest_of
+from authz.table import Table
+
+_BATCH = 4096
+_COPIED_FOR_A_ROW = 100  # copying so many entries takes as long as taking one row
+
+
+class Delta:
+    """What rows change: the enforcer's graphs, indexes and conditions, aliases, messages, the digest."""
+
+    def __init__(self, enforcer: Enforcer) -> None:
+        self.enforcer = enforcer
+        self.aliases = Table()
+        self.messages = Table()
+        self.digest = 0
+        graphs = {"g": enforcer.subjects, "g2": enforcer.objects, "g3": enforcer.actions}
+        self._add: dict[str, Callable[..., None]] = {
+            "p": enforcer.index.add,
+            "p2": enforcer.shadow.add,
+            **{ptype: graph.add_link for ptype, graph in graphs.items()},
+            "a": self.aliases.add,
+            "c": enforcer.conditions.add,
+            "m": self.messages.add,
+        }
+        self._remove: dict[str, Callable[..., None]] = {
+            "p": enforcer.index.remove,
+            "p2": enforcer.shadow.remove,
+            **{ptype: graph.delete_link for ptype, graph in graphs.items()},
+            "a": self.aliases.remove,
+            "c": enforcer.conditions.remove,
+            "m": self.messages.remove,
+        }
+
+    def load(self, rows: Iterable[Row]) -> None:
+        """Takes many rows at once; what a failure leaves behind is of no use.
+
+        Raises:
+            InvalidRow, InvalidCondition: a row cannot be taken.
+        """
+        enforcer = self.enforcer
+        bulk: dict[str, Callable[[Iterable[tuple[str, ...]]], None]] = {
+            "p": enforcer.index.load,
+            "p2": enforcer.shadow.load,
+            "g": enforcer.subjects.load,
+            "g2": enforcer.objects.load,
+            "g3": enforcer.actions.load,
+        }
+        waiting: dict[str, list[tuple[str, ...]]] = {ptype: [] for ptype in bulk}
+        digest = 0
+        source = iter(rows)
+        with paused():
+            while chunk := list(islice(source, _BATCH)):
+                _check(chunk)
+                digest += sum(map(digest_of, chunk))
+                for ptype, values in chunk:
+                    if (batch := waiting.get(ptype)) is not None:
+                        batch.append(values)
+                    else:
+                        self._add[ptype](*values)
+                for ptype, batch in waiting.items():
+                    if batch:
+                        bulk[ptype](batch)
+                        batch.clear()
+        self.digest = digest_after(self.digest + digest, (), ())
+
+    def apply(self, added: list[Row], removed: list[Row]) -> None:
+        """One synchronous step.
+
+        Raises:
+            InvalidRow: a removed row is not there or a row cannot be taken; everything is as before.
+        """
+        _check(removed)
+        _check(added)
+        digest = digest_after(self.digest, added, removed)
+        done = 0
+        try:
+            for ptype, values in removed:
+                self._remove[ptype](*values)
+                done += 1
+            for ptype, values in added:
+                self._add[ptype](*values)
+                done += 1
+        except Exception:
+            self._undo(added, removed, done)
+            raise
+        self.digest = digest
+
+    def _undo(self, added: list[Row], removed: list[Row], done: int) -> None:
+        for ptype, values in reversed(added[: max(0, done - len(removed))]):
+            self._remove[ptype](*values)
+        for ptype, values in reversed(removed[:done]):
+            self._add[ptype](*values)
+
+
+class Staged:
+    """A large delta. Graphs and indexes are changed on copies of what the rows touch."""
+
+    def __init__(self, delta: Delta) -> None:
+        enforcer = delta.enforcer
+        self._delta = delta
+        self._indexes = {"p": enforcer.index.staged(), "p2": enforcer.shadow.staged()}
+        self._graphs = {
+            "g": enforcer.subjects.staged(),
+            "g2": enforcer.objects.staged(),
+            "g3": enforcer.actions.staged(),
+        }
+        # Aliases, conditions and messages are few and cheap: they are applied in the last step.
+        self._late: tuple[list[Row], list[Row]] = ([], [])
+        self._digest = delta.digest
+        self._replaced: list[object] = []
+
+    def take(self, added: Iterable[Row], removed: Iterable[Row], step: int) -> Iterator[None]:
+        """Builds, pausing after each `step` rows. Raises: InvalidRow, InvalidCondition."""
+        changes = chain(((row, False) for row in removed), ((row, True) for row in added))
+        done = 0
+        for row, adds in changes:
+            _check((row,))
+            ptype, values = row
+            self._digest += digest_of(row) if adds else -digest_of(row)
+            copied = 0
+            if ptype in self._indexes:
+                index = self._indexes[ptype]
+                copied = (index.add if adds else index.remove)(*values)
+            elif ptype in self._graphs:
+                graph = self._graphs[ptype]
+                copied = (graph.add_link if adds else graph.delete_link)(*values)
+            else:
+                if ptype == "c" and adds:
+                    decode(values[1])
+                self._late[0 if adds else 1].append(row)
+            # A popular object has tens of thousands of rows: the step that copies them is full with them.
+            done += 1 + copied // _COPIED_FOR_A_ROW
+            if done >= step:
+                done = 0
+                yield
+
+    def commit(self) -> None:
+        """Puts everything in place in one synchronous step. Raises: InvalidRow; nothing has changed."""
+        self._delta.apply(*self._late)  # the only part that may fail comes first
+        for index in self._indexes.values():
+            self._replaced += index.commit()
+        for graph in self._graphs.values():
+            self._replaced += graph.commit()
+        self._delta.digest = digest_after(self._digest, (), ())
+
+    def let_go(self, step: int) -> Iterator[None]:
+        """Takes apart what was replaced: freed at once, a million entries would stall the loop."""
+        replaced = self._replaced
+        while replaced:
+            last = replaced[-1]
+            if isinstance(last, dict):
+                for _ in range(min(step, len(last))):
+                    last.popitem()
+            elif isinstance(last, set):
+                for _ in range(min(step, len(last))):
+                    last.pop()
+            if not last:
+                replaced.pop()
+                if len(replaced) % 16:
+                    continue
+            yield
+
+
+def _check(rows: Iterable[Row]) -> None:
+    for ptype, values in rows:
+        if len(values) != ARITY.get(ptype):
+            raise InvalidRow(f"a row of type `{ptype}` cannot have {len(values)} values")

@@ -1,0 +1,399 @@
+"""What is written down: one struct for each type of record, and how a decision becomes one.
+
+Records are immutable and chained (`chain`), so they hold ids, codes and counts: no secret, no payload,
+no text that a person wrote. Text of a caller that a condition read, or that a caller claimed, goes into
+the `aside` of the line: the chain holds only its salted digest, so it can be erased later without
+breaking the proof. A field is only ever added, with a default that means "absent"; a field that has its
+default is not written. Pure: id, time and salt are given by `store/journal.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from authz.decision import Decision, Reason, Verdict
+
+MAX_INT: Final = 1 << 53  # larger numbers are not read alike everywhere: written as text
+MAX_TEXT: Final = 256  # characters of one value in a context
+MAX_ID: Final = 128  # characters of an id that a caller may choose (request, trace)
+
+# Values of these context fields are stamped by us; every other field holds a caller's text.
+_STAMPED = ("principal.", "credential.", "time.", "client.", "resource.", "pinned.")
+_STAMPED_FIELDS = frozenset({"record.created_by", "record.created_by_team"})
+_CODE = re.compile(r"[a-z0-9_.:-]{1,64}\Z")
+
+Plain = str | int | bool | None | list["Plain"]
+
+
+class Record(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type"
+):
+    """The base of every record. `aside` leaves the body when the line is sealed (`chain.seal`)."""
+
+    aside: dict[str, Any] | None = None
+    aside_digest: str = ""
+
+
+class ConditionRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a named condition of a rule came to: true, false or unknown."""
+
+    rule: str
+    name: str
+    met: str
+
+
+class QuestionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One question of the conjunction and Casbin's answer."""
+
+    part: str
+    subject: str
+    action: str
+    resource: str
+    effect: str
+    reason: str
+    rules: tuple[str, ...] = ()
+    path: str = ""
+    conditions: tuple[ConditionRecord, ...] = ()
+    shadow: str = ""
+    shadow_rules: tuple[str, ...] = ()
+
+
+class DecisionRecord(Record, frozen=True, kw_only=True, tag="decision"):
+    """One question that a caller asked: a list or a batch is one record with `count` and `result_digest`.
+
+    `context` holds the stamped values that conditions read, `masked` names those that went aside.
+    `us` is the time the decision took, in microseconds.
+    """
+
+    effect: str
+    reason: str
+    epoch: int
+    digest: str
+    principal: str
+    credential: str
+    action: str
+    resource: str
+    on_behalf_of: str = ""
+    questions: tuple[QuestionRecord, ...] = ()
+    rules: tuple[str, ...] = ()
+    path: str = ""
+    context: dict[str, Any] = {}
+    masked: tuple[str, ...] = ()
+    request: str = ""
+    trace: str = ""
+    client: str = ""
+    route: str = ""
+    us: int = 0
+    count: int = 0
+    result_digest: str = ""
+
+
+class RequestRecord(Record, frozen=True, kw_only=True, tag="request"):
+    """What came of a request. Teams are those at the time of the request and are never rewritten.
+
+    Times are in milliseconds, `None` where there was no such moment; tokens are None where unknown.
+    """
+
+    request: str
+    decision: str  # the id of its decision record
+    principal: str
+    credential: str
+    status: int
+    route: str = ""
+    teams: tuple[str, ...] = ()
+    owner_team: str = ""
+    model: str = ""
+    account: str = ""
+    dialect: str = ""
+    upstream_status: int | None = None
+    stream: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    first_byte_ms: int | None = None
+    total_ms: int | None = None
+    error: str = ""  # a stable code
+    pinned: dict[str, str] = {}
+
+
+class RefusalCount(Record, frozen=True, kw_only=True, tag="refusals"):
+    """Refusals that are no decisions (401, 429), counted by address or principal and minute."""
+
+    code: str
+    minute: int  # UTC microseconds of its start
+    count: int
+    address: str = ""
+    principal: str = ""
+
+
+class Opened(Record, frozen=True, kw_only=True, tag="opened"):
+    """A process took the chain over: the first record of it, and one at each restart."""
+
+    key: str  # id of the signing key
+    version: str = ""
+
+
+class Closed(Record, frozen=True, kw_only=True, tag="closed"):
+    """The process let go of the chain on purpose."""
+
+    reason: str = "shutdown"
+
+
+class Recovered(Record, frozen=True, kw_only=True, tag="recovered"):
+    """A restart found a tail that is not whole and cut it: how much, its SHA-256, line breaks in it.
+
+    `kept`: lines before the tail are broken; that is no torn write, so they were left as they are.
+    """
+
+    segment: str
+    offset: int
+    length: int
+    digest: str
+    lines: int = 0
+    kept: bool = False
+
+
+class Gap(Record, frozen=True, kw_only=True, tag="gap"):
+    """The journal could not be written. `begin` is written into reserved space, `end` has the count.
+
+    The counts are of records that are lost for good, by effect; records that were held in memory
+    meanwhile are written before the `end`.
+    """
+
+    phase: str  # begin | end
+    cause: str  # errno name
+    since: int
+    until: int = 0
+    allowed: int = 0
+    denied: int = 0
+    other: int = 0
+
+
+class ClockStep(Record, frozen=True, kw_only=True, tag="clock-step"):
+    """The wall clock moved by more than a second against the steady one (microseconds)."""
+
+    expected: int
+    found: int
+
+
+class Checkpoint(Record, frozen=True, kw_only=True, tag="checkpoint"):
+    """Signed: the chain up to the record before this one is `count` records long and ends in `head`.
+
+    `peers` are the newest checkpoints of the other writers in the folder, so that a chain cannot
+    vanish whole. At most `every` records follow until the next one.
+    """
+
+    writer: str
+    count: int
+    head: str
+    at: int
+    every: int
+    change_epoch: int
+    change_head: str
+    key: str
+    peers: dict[str, tuple[int, str]] = {}
+    signature: str = ""
+
+
+class KeyRotation(Record, frozen=True, kw_only=True, tag="key-rotation"):
+    """Signed with the old key: from here on checkpoints are signed with `public`."""
+
+    key: str  # id of the old key
+    public: str  # the new key, hex
+    at: int
+    signature: str = ""
+
+
+class Prune(Record, frozen=True, kw_only=True, tag="prune"):
+    """Signed: whole segments are to be removed. `cuts` = (last seq, its hash) of each, oldest first."""
+
+    writer: str
+    cuts: tuple[tuple[int, str], ...]
+    at: int
+    key: str
+    signature: str = ""
+
+
+Signed = Checkpoint | KeyRotation | Prune
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON: UTF-8, sorted keys, no spaces, no line break.
+
+    Raises:
+        TypeError, UnicodeEncodeError: the value has no JSON form (see `chain.seal`).
+    """
+    return _encoder.encode(value)
+
+
+def plain(value: object) -> Plain:
+    """A value of a context in the JSON that records allow: no float, no long text, no object."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
+    if isinstance(value, int):
+        return value if -MAX_INT < value < MAX_INT else hex(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return [plain(item) for item in items]
+    return str(plain(repr(value)))
+
+
+def is_stamped(field: str) -> bool:
+    """Whether the value of this context field is ours (not a caller's text)."""
+    return field.startswith(_STAMPED) or field in _STAMPED_FIELDS
+
+
+def _question(verdict: Verdict) -> QuestionRecord:
+    asked = verdict.question
+    return QuestionRecord(
+        part=asked.part,
+        subject=asked.subject,
+        action=asked.action,
+        resource=asked.resource,
+        effect=verdict.effect,
+        reason=verdict.reason,
+        rules=verdict.rules,
+        path=verdict.path,
+        conditions=tuple(
+            [
+                ConditionRecord(
+                    c.rule, c.name, "unknown" if c.met is None else ("true" if c.met else "false")
+                )
+                for c in verdict.conditions
+            ]
+        )
+        if verdict.conditions
+        else (),
+        shadow=verdict.shadow or "",
+        shadow_rules=verdict.shadow_rules,
+    )
+
+
+def decision_record(
+    decision: Decision,
+    *,
+    principal: str,
+    credential: str,
+    on_behalf_of: str = "",
+    request_id: str = "",
+    trace_id: str = "",
+    client: str = "",
+    route: str = "",
+    us: int = 0,
+    action: str = "",
+    resource: str = "",
+    count: int = 0,
+    result_digest: str = "",
+) -> DecisionRecord:
+    """The record of one decision. `action` and `resource` default to those of the first question.
+
+    A resource that is not in the catalogue is a caller's own text, so it goes aside. `count` and
+    `result_digest` (hex SHA-256 of the answer) are for lists and batches.
+    """
+    verdicts = decision.verdicts
+    if verdicts:
+        action = action or verdicts[0].question.action
+        resource = resource or verdicts[0].question.resource
+    aside: dict[str, object] = {}
+    context: dict[str, Any] = {}
+    masked: tuple[str, ...] = ()
+    if decision.context:
+        claimed: dict[str, Plain] = {}
+        for name, value in decision.context.items():
+            (context if is_stamped(name) else claimed)[name] = plain(value)
+        if claimed:
+            aside["context"] = claimed
+            masked = tuple(sorted(claimed))
+    questions = tuple([_question(v) for v in verdicts])
+    if decision.reason is Reason.UNKNOWN_RESOURCE and resource:
+        aside["resource"] = resource
+        resource = ""
+        questions = ()  # nothing was asked of Casbin; a verdict would only repeat the text
+    return DecisionRecord(
+        aside=aside or None,
+        effect=decision.effect,
+        reason=decision.reason,
+        epoch=decision.epoch,
+        digest=decision.digest,
+        principal=principal,
+        credential=credential,
+        action=action,
+        resource=resource,
+        on_behalf_of=on_behalf_of,
+        questions=questions,
+        rules=decision.rules,
+        path=decision.path,
+        context=context,
+        masked=masked,
+        request=request_id[:MAX_ID],
+        trace=trace_id[:MAX_ID],
+        client=client,
+        route=route,
+        us=us,
+        count=count,
+        result_digest=result_digest,
+    )
+
+
+def request_record(
+    *,
+    request_id: str,
+    decision_id: str,
+    principal: str,
+    credential: str,
+    status: int,
+    route: str = "",
+    teams: Iterable[str] = (),
+    owner_team: str = "",
+    model: str = "",
+    account: str = "",
+    dialect: str = "",
+    upstream_status: int | None = None,
+    stream: bool = False,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    first_byte_ms: int | None = None,
+    total_ms: int | None = None,
+    error: str = "",
+    pinned: Mapping[str, str] | None = None,
+    claimed: Mapping[str, str] | None = None,
+) -> RequestRecord:
+    """The record of what came of a request. Claimed metadata, and an error that is no code, go aside."""
+    aside: dict[str, object] = {}
+    if claimed:
+        aside["claimed"] = {key: plain(value) for key, value in claimed.items()}
+    if error and not _CODE.match(error):
+        aside["error"] = plain(error)
+        error = "other"
+    return RequestRecord(
+        aside=aside or None,
+        request=request_id[:MAX_ID],
+        decision=decision_id,
+        principal=principal,
+        credential=credential,
+        status=status,
+        route=route,
+        teams=tuple(teams),
+        owner_team=owner_team,
+        model=model,
+        account=account,
+        dialect=dialect,
+        upstream_status=upstream_status,
+        stream=stream,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        first_byte_ms=first_byte_ms,
+        total_ms=total_ms,
+        error=error,
+        pinned=dict(pinned) if pinned else {},
+    )

@@ -1,0 +1,374 @@
+"""Whether the asker may make a change: judged by the rows that it adds, document by document.
+
+INVARIANT: nobody adds a right that he may not grant. Each document needs its own type's write action on
+the thing (or `create` on the container), and each row that it asserts anew needs the right to give it:
+`access:grant` on the object of an allow or a link, `team:manage-members` for a membership (`role:assign`
+as well when the team holds a tenant role), `role:assign` for what a role holds and who holds it,
+`policy:write` for denies, shadow rows and conditions of policies. All of it is asked of the engine, so
+that these rights are policy too. What decides:
+
+* Rows that a catalogue change re-resolves in other people's documents need nothing: they were judged when
+  those were written. Ended rows need the document's write action only.
+* Whoever may create a provider account or a team may grant on the new thing itself. Nothing else is new
+  about it: roles, members' roles and other accounts are judged as always.
+* A team's managers, owner and identity-provider mapping, and an account's owner and mapping, are asked on
+  the container (`any:team`, `any:virtualaccount`), which a manager of one team cannot reach.
+* Grants of a bounded account need no `access:grant`: every use is judged against its team as well.
+* A secret that the host resolves (`env:`, `file:`) at an address that is new needs the right to create.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from authz.conditions import Context
+from authz.decision import Asker, Decision
+from authz.rows import Row
+from authz.vocabulary import Action, Kind, kind_of
+from policies import globs
+from policies.documents import (
+    Credential,
+    Document,
+    Policy,
+    ResourceGroup,
+    Team,
+    VirtualAccount,
+    parse,
+)
+from policies.errors import NotAuthorised
+from policies.naming import KIND_OF_FAMILY, Key
+from policies.secrets import host_references
+from policies.truefoundry import actions_of
+
+if TYPE_CHECKING:
+    from policies.change import Delta, DocumentChange, Plan
+
+Need = tuple[Action, str]
+
+
+class Judge(Protocol):
+    """The part of the engine that is asked."""
+
+    def decide(self, asker: Asker, action: str, resource: str, context: Context) -> Decision: ...
+    def knows(self, resource: str) -> bool: ...
+    def subject_closure(self, subject: str) -> frozenset[str]: ...
+
+
+_WRITE: Mapping[str, Action] = {
+    "user": Action.USER_WRITE,
+    "team": Action.TEAM_WRITE,
+    "role": Action.ROLE_WRITE,
+    "virtual-account": Action.VIRTUAL_ACCOUNT_WRITE,
+    "provider-account": Action.PROVIDER_ACCOUNT_WRITE,
+    "policy": Action.POLICY_WRITE,
+    "resource-group": Action.POLICY_WRITE,
+    "gateway-data-access-config": Action.GATEWAY_CONFIG_WRITE,
+    "gateway-metadata-config": Action.GATEWAY_CONFIG_WRITE,
+}
+_CREATE: Mapping[str, Action] = {
+    "user": Action.USER_CREATE,
+    "team": Action.TEAM_CREATE,
+    "virtual-account": Action.VIRTUAL_ACCOUNT_CREATE,
+    "provider-account": Action.PROVIDER_ACCOUNT_CREATE,
+}
+_DELETE: Mapping[str, Action] = {
+    "user": Action.USER_DELETE,
+    "team": Action.TEAM_DELETE,
+    "role": Action.ROLE_DELETE,
+    "virtual-account": Action.VIRTUAL_ACCOUNT_DELETE,
+    "provider-account": Action.PROVIDER_ACCOUNT_DELETE,
+    "policy": Action.POLICY_DELETE,
+    "resource-group": Action.POLICY_DELETE,
+    "gateway-data-access-config": Action.GATEWAY_CONFIG_DELETE,
+    "gateway-metadata-config": Action.GATEWAY_CONFIG_DELETE,
+}
+
+
+def authorise(engine: Judge, asker: Asker, plan: Plan, context: Context) -> None:
+    """Whether `asker` may make the planned change.
+
+    Raises:
+        NotAuthorised: with every (action, object) that he lacks.
+    """
+    judgement = _Judgement(engine, asker, plan, context)
+    missing = sorted({need for need in judgement.needs() if not judgement.may(need)})
+    if judgement.escalates:
+        raise NotAuthorised(
+            "a restricted token cannot make an unrestricted one",
+            (),
+            hint="restrict the new token to what this one may do",
+        )
+    if missing:
+        first, thing = missing[0]
+        raise NotAuthorised(
+            f"this change needs `{first}` on `{thing}`",
+            tuple((str(action), thing) for action, thing in missing),
+            hint="ask somebody who may grant it",
+        )
+
+
+def may_grant(engine: Judge, asker: Asker, thing: str, context: Context) -> bool:
+    """Whether `asker` holds `access:grant` on an object of a grant."""
+    asked = _grant_object(thing)
+    return bool(engine.decide(asker, Action.ACCESS_GRANT, asked, context))
+
+
+def _grant_object(thing: str) -> str:
+    """Where `access:grant` is asked for an object of a row."""
+    kind, _, name = thing.partition(":")
+    return f"{Kind.PROVIDER_ACCOUNT.value}:{name}" if kind == Kind.OPEN_MODELS.value else thing
+
+
+class _Judgement:
+    """One change and one asker. `needs` yields what is required, `may` asks for one of it."""
+
+    def __init__(self, engine: Judge, asker: Asker, plan: Plan, context: Context) -> None:
+        self._engine = engine
+        self._asker = asker
+        self._plan = plan
+        self._context = context
+        self._answers: dict[Need, bool] = {}
+        self.escalates = False
+        self._new = {
+            f"{KIND_OF_FAMILY[change.key[0]].value}:{change.key[1]}"
+            for change in plan.documents
+            if change.before is None
+        }
+
+    def may(self, need: Need) -> bool:
+        """Whether the asker may; each question is asked once."""
+        if need not in self._answers:
+            action, thing = need
+            decision = self._engine.decide(self._asker, action, thing, self._context)
+            self._answers[need] = bool(decision)
+        return self._answers[need]
+
+    def needs(self) -> Iterator[Need]:
+        """Every right that the change requires of whoever asked for it."""
+        for change in self._plan.documents:
+            delta = self._plan.deltas.get(change.key)
+            if delta is None:
+                continue  # invited by being mentioned, or ended with its owner
+            before = parse(change.before) if change.before is not None else None
+            after = parse(change.after) if change.after is not None else None
+            if change.key[0] == "credential":
+                yield from self._credential(before, after)
+                continue
+            yield from self._document(change, before, after, delta)
+            bounded = change.key in self._plan.bindable or (
+                isinstance(after, VirtualAccount) and after.bounded_by is not None
+            )
+            for row in delta.added:
+                yield from self._row(row, change.key, bounded=bounded)
+
+    # --- the document itself ---
+
+    def _document(
+        self, change: DocumentChange, before: Document | None, after: Document | None, delta: Delta
+    ) -> Iterator[Need]:
+        family, name = change.key
+        thing = f"{KIND_OF_FAMILY[family].value}:{name}"
+        container = f"any:{KIND_OF_FAMILY[family].value}"
+        if family == "role-binding":
+            yield from self._binding(delta)
+        elif after is None:
+            yield _DELETE[family], thing
+        elif before is None:
+            owner = (
+                after.owned_by.team
+                if isinstance(after, VirtualAccount) and after.owned_by
+                else None
+            )
+            where = (
+                f"team:{owner}" if owner is not None and f"team:{owner}" not in self._new else ""
+            )
+            yield _CREATE.get(family, _WRITE[family]), where or container
+        elif isinstance(before, Team) and isinstance(after, Team):
+            yield from self._team(thing, before, after)
+        else:
+            yield _WRITE[family], thing
+        if isinstance(after, VirtualAccount) and isinstance(before, VirtualAccount):
+            yield from self._account(thing, before, after, delta)
+        yield from _patterns(before, after)
+        if host_references(change.after) - host_references(change.before):
+            yield Action.PROVIDER_ACCOUNT_CREATE, container
+
+    def _binding(self, delta: Delta) -> Iterator[Need]:
+        """A role binding has no action of its own: what it gives and takes decides."""
+        if not delta.added and not delta.removed:
+            yield Action.ROLE_ASSIGN, "any:role"
+        for row in delta.removed:
+            yield from self._row(row, ("role-binding", ""), bounded=False)
+
+    def _team(self, thing: str, before: Team, after: Team) -> Iterator[Need]:
+        def rest(team: Team) -> dict[str, Any]:
+            return team.model_dump(exclude={"members"})
+
+        def reserved(team: Team) -> tuple[Any, ...]:
+            return (
+                frozenset(team.managers),
+                frozenset(team.roles),
+                team.owned_by,
+                team.identity_provider_mapping,
+            )
+
+        if frozenset(before.members) != frozenset(after.members):
+            yield Action.TEAM_MANAGE_MEMBERS, thing
+        if rest(before) != rest(after) or before.members == after.members:
+            yield Action.TEAM_WRITE, thing
+        if reserved(before) != reserved(after):
+            yield Action.TEAM_WRITE, "any:team"
+
+    def _account(
+        self, thing: str, before: VirtualAccount, after: VirtualAccount, delta: Delta
+    ) -> Iterator[Need]:
+        moved = (before.owned_by, before.identity_provider_mapping) != (
+            after.owned_by,
+            after.identity_provider_mapping,
+        )
+        if moved:
+            yield Action.VIRTUAL_ACCOUNT_WRITE, "any:virtualaccount"
+            if after.owned_by is not None and after.owned_by.team is not None:
+                yield Action.VIRTUAL_ACCOUNT_CREATE, f"team:{after.owned_by.team}"
+        if before.bounded_by is not None and after.bounded_by is None:
+            yield Action.VIRTUAL_ACCOUNT_UNBIND, thing
+            # Unbound, the account has what it grants by itself: as if it were granted now.
+            for target in self._plan.granted.get(("virtual-account", after.name), ()):
+                yield Action.ACCESS_GRANT, self._existing(_grant_object(target))
+
+    # --- rows ---
+
+    def _row(self, row: Row, key: Key, *, bounded: bool) -> Iterator[Need]:
+        match row.ptype:
+            case "g":
+                yield from self._membership(*row.values)
+            case "g2":
+                yield from self._link(row.values[0], row.values[1], key)
+            case "g3":
+                yield Action.ACCESS_GRANT, self._existing(row.values[1])
+            case "a":
+                yield Action.ACCESS_GRANT, self._existing(_grant_object(row.values[1]))
+            case "p":
+                yield from self._rule(row, key, bounded)
+            case "p2":
+                yield Action.POLICY_WRITE, self._existing(_policy(key))
+            case _:
+                return  # a condition's definition and a message give nothing by themselves
+
+    def _rule(self, row: Row, key: Key, bounded: bool) -> Iterator[Need]:
+        subject, target, _, effect, _, _ = row.values
+        if effect == "deny":
+            yield Action.POLICY_WRITE, self._existing(_policy(key))
+        elif key[0] == "role":
+            yield Action.ROLE_ASSIGN, self._existing(subject)
+        elif bounded and key[0] == "virtual-account":
+            return
+        elif not self._is_own_new(target, key):
+            yield Action.ACCESS_GRANT, self._existing(_grant_object(target))
+
+    def _membership(self, subject: str, group: str) -> Iterator[Need]:
+        kind = kind_of(group)
+        if kind == Kind.ROLE.value:
+            yield Action.ROLE_ASSIGN, self._existing(group)
+        elif kind_of(subject) != Kind.BOUND.value and group != "team:everyone":
+            if group not in self._new:
+                yield Action.TEAM_MANAGE_MEMBERS, group
+            for role in self._roles_of(group):
+                yield Action.ROLE_ASSIGN, self._existing(role)
+
+    def _roles_of(self, team: str) -> Iterator[str]:
+        """The tenant roles that a team holds, or will hold by this change."""
+        held = {one for one in self._engine.subject_closure(team) if kind_of(one) == "role"}
+        for delta in self._plan.deltas.values():
+            for row in delta.added:
+                if row.ptype == "g" and row.values[0] == team:
+                    held.add(row.values[1])
+        yield from sorted(held)
+
+    def _link(self, child: str, parent: str, key: Key) -> Iterator[Need]:
+        """A link gives whoever may use the parent the child. A thing's own place needs no grant."""
+        if parent.startswith("any:") or self._is_own_new(child, key):
+            return
+        if key[0] == "virtual-account":
+            return  # to the team that owns and bounds it: asked as `ownedBy`
+        if key[0] == "provider-account" and not self._engine.knows(child):
+            return  # a new model of an account that the asker may write
+        yield Action.ACCESS_GRANT, self._existing(_grant_object(child))
+
+    # --- things that are new ---
+
+    def _is_own_new(self, target: str, key: Key) -> bool:
+        """Whether `target` is, or is part of, the new thing that the document itself describes."""
+        return key[0] in ("provider-account", "team") and self._root(target) in self._new & {
+            f"{KIND_OF_FAMILY[key[0]].value}:{key[1]}"
+        }
+
+    def _existing(self, thing: str) -> str:
+        """`thing`, or what to ask instead while it does not exist: its account, or its container."""
+        if thing.startswith("any:"):
+            return thing
+        root = self._root(thing)
+        if root in self._new:
+            return f"any:{kind_of(root)}"
+        return thing if self._engine.knows(thing) else root
+
+    @staticmethod
+    def _root(thing: str) -> str:
+        """The thing with a document of its own: the account of a model."""
+        kind, _, name = thing.partition(":")
+        if kind in (Kind.MODEL.value, Kind.OPEN_MODELS.value):
+            return f"{Kind.PROVIDER_ACCOUNT.value}:{name.partition('/')[0]}"
+        return thing
+
+    # --- credentials ---
+
+    def _credential(self, before: Document | None, after: Document | None) -> Iterator[Need]:
+        """A token is made and ended by its owner, or by who may handle the owner's tokens.
+
+        A restricted token makes no token that may more than itself.
+        """
+        credential = after if after is not None else before
+        assert isinstance(credential, Credential)
+        subject = credential.subject
+        if subject == self._asker.id:
+            yield Action.SELF_MANAGE_TOKENS, "self:caller"
+        else:
+            account = kind_of(subject) == Kind.VIRTUAL_ACCOUNT.value
+            action = Action.VIRTUAL_ACCOUNT_ROTATE if account else Action.USER_MANAGE_TOKENS
+            yield action, self._existing(subject)
+            # Making somebody's token is acting as him: as much as giving oneself his roles.
+            own = self._engine.subject_closure(self._asker.id)
+            everyone = self._engine.subject_closure("team:everyone")
+            for held in self._engine.subject_closure(subject) - own - everyone:
+                if after is not None and kind_of(held) == Kind.ROLE.value:
+                    yield Action.ROLE_ASSIGN, held
+        if after is None or self._asker.token is None:
+            return
+        self.escalates |= credential.restrictions is None
+        for restriction in credential.restrictions or ():
+            for permission in restriction.actions:
+                for action in actions_of(permission):
+                    for target in restriction.resources:
+                        yield action, target
+
+
+def _patterns(before: Document | None, after: Document | None) -> Iterator[Need]:
+    """A pattern gives what it does not match yet: it needs the right to grant on its account."""
+    found: set[str] = set()
+    if isinstance(after, Policy):
+        held = before.rules if isinstance(before, Policy) else ()
+        for rule in after.rules:
+            if rule.effect == "allow" and rule.mode == "enforce" and rule not in held:
+                found.update(rule.resources)
+    elif isinstance(after, ResourceGroup):
+        found.update(after.resources)
+        found.difference_update(before.resources if isinstance(before, ResourceGroup) else ())
+    for pattern in sorted(found):
+        account = globs.account_of(pattern) if globs.is_glob(pattern) else None
+        if account is not None:
+            yield Action.ACCESS_GRANT, f"{Kind.PROVIDER_ACCOUNT.value}:{account}"
+
+
+def _policy(key: Key) -> str:
+    return f"policy:{key[1]}" if key[0] == "policy" else "any:policy"

@@ -1,0 +1,249 @@
+"""What is wrong with rules: those of policies, of data access and of tenant roles.
+
+Unknown actions, fields and operators; actions that no resource of the rule can be asked for; allows that
+reach too far; denies where a deny cannot hold. One part of `validate`; nothing here makes rows.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from authz.conditions import Item, Operator, check
+from authz.vocabulary import WILD_ACTION, Action
+from policies.documents import DataAccessConfig, DataRule, Document, Policy, PolicyRule, WhenItem
+from policies.errors import PolicyError
+from policies.fits import DATA_TYPES, fits
+from policies.loader import Located
+from policies.mentions import Mentions
+from policies.nearest import did_you_mean
+from policies.truefoundry import actions_of
+
+_ID_FIELDS = ("principal.id", "principal.team", "record.created_by", "record.created_by_team")
+_STAMPED_KINDS = ("user", "team", "virtualaccount")
+Path = tuple[str | int, ...]
+
+
+def check_policy(
+    doc: Located[Document], policy: Policy, refs: Mentions, now: datetime | None
+) -> None:
+    """Every rule of a policy document."""
+    unique(doc, "rules", [rule.id for rule in policy.rules], refs)
+    if not policy.rules:
+        refs.found.warn(doc, ("rules",), "empty_list", "a policy without rules decides nothing")
+    for index, rule in enumerate(policy.rules):
+        _rule(doc, ("rules", index), rule, refs, now)
+
+
+def _rule(
+    doc: Located[Document], path: Path, rule: PolicyRule, refs: Mentions, now: datetime | None
+) -> None:
+    deny = rule.effect == "deny"
+    for name in ("subjects", "actions", "resources"):
+        if not getattr(rule, name):
+            does = "refuses nobody" if deny else "grants nobody anything"
+            refs.found.warn(
+                doc, (*path, name), "empty_list", f"a rule with no {name} {does}", "name some"
+            )
+    refs.subjects(doc, (*path, "subjects"), rule.subjects)
+    actions: list[str] = []
+    for index, written in enumerate(rule.actions):
+        actions += refs.action(doc, (*path, "actions", index), written, wild=deny)
+    resources = check_targets(
+        doc, (*path, "resources"), rule.resources, tuple(actions), refs, bound=not deny
+    )
+    check_actions(doc, (*path, "actions"), rule.actions, resources, refs)
+    if deny:
+        _deny_on_data(doc, path, rule, actions, refs)
+    _validity(doc, path, rule, refs, now)
+    if rule.trust is not None and deny:
+        refs.found.warn(
+            doc, (*path, "trust"), "no_effect", "`trust` says nothing on a deny", "remove it"
+        )
+    for index, when in enumerate(rule.when):
+        _condition(doc, (*path, "when", index), when, actions, rule, refs)
+
+
+def check_targets(
+    doc: Located[Document],
+    path: Path,
+    written: tuple[str, ...],
+    actions: tuple[str, ...],
+    refs: Mentions,
+    *,
+    bound: bool,
+) -> list[str]:
+    """The resources that exist; one that none of the actions can be asked on is reported."""
+    good = []
+    for index, target in enumerate(written):
+        resource = refs.resource(doc, (*path, index), target, bound=bound)
+        if not resource:
+            continue
+        good.append(resource)
+        if actions and not any(fits(action, resource) for action in actions):
+            refs.found.error(
+                doc,
+                (*path, index),
+                "action_mismatch",
+                f"none of the actions can be asked on `{target[:80]}`",
+                "name an action of that kind of thing, or another resource",
+            )
+    return good
+
+
+def check_actions(
+    doc: Located[Document],
+    path: Path,
+    written: tuple[str, ...],
+    resources: list[str],
+    refs: Mentions,
+) -> None:
+    """Every action must be one that some resource of the rule can be asked for."""
+    for index, name in enumerate(written):
+        try:
+            stands_for = (name,) if name == WILD_ACTION else actions_of(name)
+        except PolicyError:
+            continue  # reported as unknown
+        if resources and not any(fits(a, resource) for a in stands_for for resource in resources):
+            refs.found.error(
+                doc,
+                (*path, index),
+                "action_mismatch",
+                f"`{name}` cannot be asked on any of the resources",
+                "name a resource of the kind that the action is about",
+            )
+
+
+def _deny_on_data(
+    doc: Located[Document], path: Path, rule: PolicyRule, actions: list[str], refs: Mentions
+) -> None:
+    """A deny on a narrower scope would not hold for who reads by a wider one."""
+    if WILD_ACTION not in actions and Action.DATA_READ.value not in actions:
+        return
+    for index, target in enumerate(rule.resources):
+        if target.startswith("data:") and not target.endswith("/all"):
+            kind = target.partition(":")[2].partition("/")[0]
+            kind = kind if kind in DATA_TYPES else "<type>"
+            refs.found.error(
+                doc,
+                (*path, "resources", index),
+                "deny_scope",
+                f"a deny on `{target[:80]}` would not hold for wider scopes",
+                f"deny on `data:{kind}/all`, with a condition on `record.*`",
+            )
+
+
+def _validity(
+    doc: Located[Document], path: Path, rule: PolicyRule, refs: Mentions, now: datetime | None
+) -> None:
+    start, until = rule.valid_from, rule.valid_until
+    start, until = _aware(start), _aware(until)
+    if start is not None and until is not None and until <= start:
+        refs.found.error(
+            doc, (*path, "until"), "never_valid", "`until` is not after `from`", "swap them"
+        )
+    elif now is not None and until is not None and until <= now:
+        refs.found.warn(
+            doc, (*path, "until"), "expired", "the rule's validity is over", "remove the rule"
+        )
+
+
+def _aware(instant: datetime | None) -> datetime | None:
+    return instant.replace(tzinfo=UTC) if instant is not None and not instant.tzinfo else instant
+
+
+def _condition(
+    doc: Located[Document],
+    path: Path,
+    when: WhenItem,
+    actions: list[str],
+    rule: PolicyRule,
+    refs: Mentions,
+) -> None:
+    try:
+        operator = Operator(when.operator)
+    except ValueError:
+        known = [each.value for each in Operator]
+        refs.found.error(
+            doc,
+            (*path, "operator"),
+            "unknown_operator",
+            f"`{when.operator[:80]}` is not an operator",
+            did_you_mean(when.operator, known, "one of " + ", ".join(known)),
+        )
+        return
+    value = True if operator is Operator.EXISTS and when.value == "" else when.value
+    item = Item(when.field, operator, value)
+    for problem in check(item, actions, rule.effect, rule.trust):
+        refs.found.error(doc, path, "bad_condition", problem)
+    if when.field in _ID_FIELDS:
+        # These values are mentions: they are resolved to ids like any other.
+        for place, each in enumerate(value if isinstance(value, tuple) else (value,)):
+            if isinstance(each, str) and each.partition(":")[0] in _STAMPED_KINDS:
+                at = (*path, "value", place) if isinstance(value, tuple) else (*path, "value")
+                refs.subject(doc, at, each)
+
+
+# -- data access -------------------------------------------------------------------------------------
+
+
+def check_data_access(doc: Located[Document], config: DataAccessConfig, refs: Mentions) -> None:
+    """Every rule of a data access document."""
+    unique(doc, "rules", [rule.id for rule in config.rules], refs)
+    for index, rule in enumerate(config.rules):
+        _data_rule(doc, ("rules", index), rule, refs)
+
+
+def _data_rule(doc: Located[Document], path: Path, rule: DataRule, refs: Mentions) -> None:
+    refs.subjects(doc, (*path, "subjects"), rule.subjects)
+    for name in ("subjects", "data_types"):
+        if not getattr(rule, name):
+            refs.found.warn(
+                doc, (*path, name), "empty_list", f"a rule with no {name} grants nobody anything"
+            )
+    if rule.filters and rule.scope != "all_data":
+        refs.found.error(
+            doc,
+            (*path, "filters"),
+            "filters_scope",
+            "filters are for the scope `all_data` only",
+            "remove the filters, or write `scope: all_data`",
+        )
+    for index, one in enumerate(rule.filters):
+        inner = (*path, "filters", index)
+        if one.field == "metadata" and not one.key:
+            refs.found.error(
+                doc, inner, "missing_field", "a filter on metadata names a `key`", "add `key:`"
+            )
+        if one.field == "created_by":
+            if one.key is not None:
+                refs.found.error(
+                    doc, (*inner, "key"), "unknown_field", "a filter on `created_by` has no `key`"
+                )
+            for place, subject in enumerate(one.value):
+                at = (*inner, "value", place)
+                refs.subject(doc, at, subject)
+                if subject.partition(":")[0] in ("any", "role") or subject == "team:everyone":
+                    refs.found.error(
+                        doc, at, "bad_subject", f"records are not stamped with `{subject[:80]}`",
+                        "name users, virtual accounts or teams",
+                    )  # fmt: skip
+        if not one.value:
+            refs.found.warn(
+                doc, (*inner, "value"), "empty_list", "a filter without values", "remove it"
+            )
+
+
+# -- shared ------------------------------------------------------------------------------------------
+
+
+def unique(doc: Located[Document], field: str, ids: list[str], refs: Mentions) -> None:
+    """Rule ids must be unique within a document (by casefold): records and explanations quote them."""
+    seen: dict[str, int] = {}
+    for index, name in enumerate(ids):
+        first = seen.setdefault(name.casefold(), index)
+        if first != index:
+            line = doc.at(field, first, "id").line
+            refs.found.error(
+                doc, (field, index, "id"), "duplicate", f"the rule id `{name}` stands twice",
+                f"the first is at line {line}; give each rule its own id",
+            )  # fmt: skip

@@ -1,0 +1,180 @@
+"""The first half of a plan: which documents change, and what each will be once stored.
+
+Versions are compared, documents validated and resolved, new accounts bound to their team. What follows for
+rows and for other documents is `planning`'s half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from authz.errors import GatewardenError
+from policies.change import Change
+from policies.compile import rows_of
+from policies.documents import Document, VirtualAccount, dump, parse
+from policies.errors import Conflict, InvalidDocuments, NotFound, Problem
+from policies.estate import Draft, Estate, Stored, fact_of
+from policies.loader import as_loaded
+from policies.naming import Key, label, plain_key
+from policies.ports import Vault
+from policies.resolve import Resolver
+from policies.validate import validate
+
+# Whether the asker may grant on an object; None = whoever asks is not judged (the host).
+MayGrant = Callable[[str], bool]
+
+
+@dataclass(slots=True)
+class Touched:
+    """A document on its way: before and after, and whether the asker named it."""
+
+    before: Stored | None
+    after: dict[str, Any] | None
+    document: Document | None
+    asked: bool
+
+
+class Drafting:
+    """One plan in the making. Methods are called in the order in which they stand here."""
+
+    def __init__(
+        self, estate: Estate, change: Change, new_id: Callable[[str], str], vault: Vault | None
+    ) -> None:
+        self._estate = estate
+        self._change = change
+        self._draft = Draft(estate.names)
+        self._resolver = Resolver(estate, self._draft, new_id, vault)
+        self._problems = self._resolver.problems
+        self._puts: dict[Key, Document] = {}
+        self._deletes: list[Key] = [self._resolver.key_of(key) for key in change.deletes]
+        for document in change.puts:
+            key = self._resolver.new_key(document)
+            if key in self._puts or key in self._deletes:
+                self._problem(key, "duplicate_document", "it is changed twice in one change")
+            self._puts[key] = document
+            self._note_written(key, document)
+        self._expect = {self._resolver.key_of(k): v for k, v in change.expect.items()}
+        self._unbind = {self._resolver.key_of(key) for key in change.unbind}
+        self._work: dict[Key, Touched] = {}
+        self._bindable: set[Key] = set()
+
+    @property
+    def touched(self) -> set[Key]:
+        """The stored keys that the change names."""
+        return {*self._puts, *self._deletes, *self._expect, *self._unbind}
+
+    def resolve(self, may_grant: MayGrant | None) -> None:
+        """Documents as they will be stored.
+
+        Raises:
+            Conflict, NotFound, InvalidDocuments.
+        """
+        self._check_versions()
+        self._validate()
+        for key in self._deletes:
+            before = self._estate.document(key)
+            if before is None:
+                raise NotFound(f"there is no {label(plain_key(key))}")
+            self._work[key] = Touched(before, None, None, True)
+            self._draft.note(key, None)
+        for key, written in self._puts.items():
+            self._put(key, written)
+        for user_id, document in self._resolver.invited.items():
+            key = ("user", user_id)
+            if key not in self._work:
+                self._draft.put(document)
+                self._work[key] = Touched(None, dump(document), document, False)
+        self._lift_bounds()
+        if self._problems:
+            raise InvalidDocuments(tuple(sorted(self._problems)))
+        self._bind_accounts(may_grant)
+        for key, touched in self._work.items():
+            if touched.document is not None:
+                self._draft.note(key, fact_of(touched.document))
+
+    def _validate(self) -> None:
+        """The checks that files get offline, on what this change brings and what is stored.
+
+        Raises:
+            InvalidDocuments.
+        """
+        loaded = as_loaded(self._change.puts)
+        found = validate(loaded, _Stored(self._draft, self._estate))
+        errors = tuple(problem for problem in found if problem.severity == "error")
+        if errors:
+            raise InvalidDocuments(errors)
+
+    def _note_written(self, key: Key, written: Document) -> None:
+        """What is put may be mentioned by what is put with it, in any order."""
+        try:
+            self._draft.note(key, fact_of(written))
+        except GatewardenError as error:
+            self._problem(key, error.code, error.message, error.hint)
+
+    def _check_versions(self) -> None:
+        for key, version in self._expect.items():
+            before = self._estate.document(key)
+            if version != (before.version if before is not None else 0):
+                name = label(plain_key(key))
+                raise Conflict(f"{name} changed since it was read", hint="read it again")
+
+    def _put(self, key: Key, written: Document) -> None:
+        before = self._estate.document(key)
+        data = self._resolver.document(written, key, before)
+        if self._problems:
+            return
+        try:
+            document = parse(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            self._problem(key, "invalid_document", f"{where}: {first['msg'].lower()}")
+            return
+        self._work[key] = Touched(before, dump(document), document, True)
+
+    def _lift_bounds(self) -> None:
+        for key in self._unbind:
+            touched = self._work.get(key)
+            before = self._estate.document(key)
+            if before is None:
+                raise NotFound(f"there is no {label(plain_key(key))}")
+            data = touched.after if touched is not None else dump(before.document)
+            if data is not None:
+                data = {name: value for name, value in data.items() if name != "bounded_by"}
+                self._work[key] = Touched(before, data, parse(data), True)
+
+    def _bind_accounts(self, may_grant: MayGrant | None) -> None:
+        """A new account whose creator may not grant what it grants is bound to the team that owns it."""
+        for key, touched in self._work.items():
+            account = touched.document
+            if touched.before is not None or not isinstance(account, VirtualAccount):
+                continue
+            owner = account.owned_by.team if account.owned_by else None
+            if owner is None:
+                continue
+            if may_grant is None:
+                self._bindable.add(key)
+                continue
+            granted = {r.values[1] for r in rows_of(account, self._draft) if r.ptype == "p"}
+            if not all(may_grant(thing) for thing in granted):
+                touched.after = {**dump(account), "bounded_by": owner}
+                touched.document = parse(touched.after)
+
+    def _problem(self, key: Key, code: str, message: str, hint: str = "") -> None:
+        text = f"{label(plain_key(key))}: {message}"
+        self._problems.append(Problem("request", 1, 1, code, text, hint))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What `validate` asks of the estate (`things.Known`)."""
+
+    names: Draft
+    estate: Estate
+
+    def document(self, key: Key) -> Stored | None:
+        return self.estate.document(key)

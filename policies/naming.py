@@ -1,0 +1,83 @@
+"""How documents, ids and generations hang together: `team:search~2` is the second team called search.
+
+A document is known by its key (family, name). As written the name is plain; as stored it carries its
+generation once a deleted name was taken again, so every id made from a stored name is unique for ever.
+Pure text; what exists is `estate`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from authz.vocabulary import Kind
+from policies.documents import Document
+
+Key = tuple[str, str]
+
+EVERYONE: Final = "team:everyone"  # every active user; no document
+RESERVED_NAMES: Final = frozenset({"v1", "everyone", "any"})
+
+# The kind of the thing that a document of a family describes.
+KIND_OF_FAMILY: Final = {
+    "user": Kind.USER,
+    "team": Kind.TEAM,
+    "role": Kind.ROLE,
+    "role-binding": Kind.ROLE_BINDING,
+    "virtual-account": Kind.VIRTUAL_ACCOUNT,
+    "provider-account": Kind.PROVIDER_ACCOUNT,
+    "policy": Kind.POLICY,
+    "resource-group": Kind.RESOURCE_GROUP,
+    "gateway-data-access-config": Kind.GATEWAY_CONFIG,
+    "gateway-metadata-config": Kind.GATEWAY_CONFIG,
+    "credential": Kind.CREDENTIAL,
+}
+# The family whose document describes a thing of a kind: where a mention is looked up.
+FAMILY_OF_KIND: Final = {
+    Kind.USER.value: "user",
+    Kind.TEAM.value: "team",
+    Kind.BOUND.value: "team",
+    Kind.ROLE.value: "role",
+    Kind.VIRTUAL_ACCOUNT.value: "virtual-account",
+    Kind.PROVIDER_ACCOUNT.value: "provider-account",
+    Kind.OPEN_MODELS.value: "provider-account",
+    Kind.POLICY.value: "policy",
+    Kind.RESOURCE_GROUP.value: "resource-group",
+}
+# Names of these are made by the server and never taken twice.
+OPAQUE_FAMILIES: Final = frozenset({"user", "credential"})
+
+
+def id_of(document: Document) -> str:
+    """The id of the thing that a stored document describes."""
+    return f"{KIND_OF_FAMILY[document.key[0]].value}:{document.name}"
+
+
+def split_generation(name: str) -> tuple[str, int]:
+    """`("search", 2)` of `search~2`, `("search", 1)` of `search`."""
+    plain, tilde, number = name.rpartition("~")
+    return (plain, int(number)) if tilde and number.isdigit() else (name, 1)
+
+
+def plain(name: str) -> str:
+    """The name as a person writes it, without the generation."""
+    return split_generation(name)[0]
+
+
+def with_generation(name: str, generation: int) -> str:
+    """The stored name of a plain one."""
+    return name if generation <= 1 else f"{name}~{generation}"
+
+
+def plain_key(key: Key) -> Key:
+    """The key as a person writes it (a user's stays: its name is opaque)."""
+    return key if key[0] in OPAQUE_FAMILIES else (key[0], plain(key[1]))
+
+
+def label(key: Key) -> str:
+    """`team/search`: how a document is called in problems and rule ids."""
+    return f"{key[0]}/{key[1]}"
+
+
+def is_user_id(name: str) -> bool:
+    """Whether a user's name is the immutable id rather than an e-mail."""
+    return name.startswith("u-") and "@" not in name

@@ -1,0 +1,356 @@
+"""What a change comes to: documents resolved, rows added and removed, what ends with what.
+
+`plan_steps` is a generator that says what it wants to know next, so that it stays pure while a live
+service loads documents from its store; `plan` drives it over a full estate. Only the documents that the
+change touches and those whose look-ups changed are compiled. Whether the asker may: `authorise`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+
+from authz.errors import GatewardenError
+from authz.rows import Row
+from policies.change import Change, Delta, DocumentChange, Plan, Source
+from policies.compile import rows_of
+from policies.documents import Credential, Document, Team, dump
+from policies.drafting import Drafting, MayGrant, Touched
+from policies.errors import GuardRefused, InvalidDocuments
+from policies.estate import Estate, Names, Stored
+from policies.naming import KIND_OF_FAMILY, OPAQUE_FAMILIES, Key, label, plain_key, split_generation
+from policies.ports import Lookups, Vault
+from policies.references import EVERY_MODEL, token_of
+from policies.resolve import emails_of, user_ids_of
+from policies.secrets import sealed_of
+
+MAX_ALARMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What must be loaded into the estate before the plan goes on.
+
+    `tokens` want `Estate.dependents` AND the documents found there; `rows` want `Estate.assertions`.
+    """
+
+    emails: frozenset[str] = frozenset()
+    people: frozenset[str] = frozenset()
+    documents: frozenset[Key] = frozenset()
+    tokens: frozenset[str] = frozenset()
+    rows: frozenset[Row] = frozenset()
+
+
+def offline_user_id(email: str) -> str:
+    """A user id made from the address: for offline use only, where nothing is stored."""
+    return "u-" + hashlib.sha256(email.encode()).hexdigest()[:20]
+
+
+def first_version(key: Key) -> int:
+    """The version of a new document: above every version that an earlier generation can have had, so
+    that what was read of the old thing never matches the new one."""
+    generation = 1 if key[0] in OPAQUE_FAMILIES else split_generation(key[1])[1]
+    return (generation - 1) * 1_000_000 + 1
+
+
+def is_shareable(row: Row) -> bool:
+    """Whether several documents may assert the same row. All others name their document or thing."""
+    return row.ptype == "c" or (row.ptype == "g" and row.values[1].startswith("role:"))
+
+
+def plan(
+    estate: Estate,
+    change: Change,
+    *,
+    new_id: Callable[[str], str] = offline_user_id,
+    vault: Vault | None = None,
+    may_grant: MayGrant | None = None,
+) -> Plan:
+    """What `change` comes to on a full estate, which stays as it is.
+
+    Raises:
+        InvalidDocuments: with every problem. Conflict: a version differs from what the caller saw.
+        NotFound: a document to delete does not exist. GuardRefused: see `plan_steps`.
+    """
+    steps = plan_steps(estate, change, new_id=new_id, vault=vault, may_grant=may_grant)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            made: Plan = done.value
+            return made
+
+
+def offline(documents: Iterable[Document]) -> Estate:
+    """A full estate of documents as written, for checks and cases: nothing is stored or sealed.
+
+    Raises:
+        InvalidDocuments: with every problem.
+    """
+    estate = Estate()
+    change = Change("host", source=Source.HOST, request_id="offline", puts=tuple(documents))
+    estate.apply(plan(estate, change))
+    return estate
+
+
+def plan_steps(
+    estate: Estate,
+    change: Change,
+    *,
+    new_id: Callable[[str], str],
+    vault: Vault | None = None,
+    may_grant: MayGrant | None = None,
+) -> Generator[Wants, None, Plan]:
+    """The plan of `change`, made step by step; each step says what it wants loaded first.
+
+    Raises:
+        InvalidDocuments, Conflict, NotFound: as `plan`.
+        GuardRefused: a team is deleted that still owns accounts.
+    """
+    yield Wants(emails=emails_of(change))
+    work = _Work(estate, change, new_id, vault)
+    yield Wants(
+        documents=frozenset(work.touched) | {("user", u) for u in user_ids_of(change)},
+        people=frozenset(name for family, name in work.touched if family == "user"),
+    )
+    work.resolve(may_grant)
+    yield Wants(tokens=work.ending_tokens())
+    work.end_credentials()
+    yield Wants(tokens=work.changed_tokens())
+    work.compile()
+    yield Wants(rows=frozenset(row for row in work.moved if is_shareable(row)))
+    return work.result()
+
+
+class _Work(Drafting):
+    """One plan in the making. Methods are called in the order in which they stand here."""
+
+    def __init__(
+        self, estate: Estate, change: Change, new_id: Callable[[str], str], vault: Vault | None
+    ) -> None:
+        super().__init__(estate, change, new_id, vault)
+        self._rows: dict[Key, tuple[frozenset[Row], frozenset[Row]]] = {}
+        self._deltas: dict[Key, Delta] = {}
+        self._granted: dict[Key, tuple[str, ...]] = {}
+        self.moved: dict[Row, int] = {}
+
+    # --- what ends with what ---
+
+    def ending_tokens(self) -> frozenset[str]:
+        """Whose mentions must be known to end what a deletion or a departure ends."""
+        tokens = {_token(key) for key in self._deletes if key[0] not in ("credential",)}
+        for key, touched in self._work.items():
+            if key[0] == "team" and _departed(touched):
+                tokens.add(_token(key))
+        return frozenset(tokens)
+
+    def end_credentials(self) -> None:
+        """Credentials end with their owner, and team-bound ones when the owner leaves the team.
+
+        Raises:
+            GuardRefused: a deleted team still owns accounts.
+        """
+        for key in list(self._work):
+            touched = self._work[key]
+            gone = touched.after is None
+            departed = _departed(touched) if key[0] == "team" else frozenset()
+            if not gone and not departed:
+                continue
+            thing = f"{KIND_OF_FAMILY[key[0]].value}:{key[1]}"
+            owned: list[str] = []
+            for other in self._dependents(_token(key)):
+                stored = self._estate.document(other)
+                document = stored.document if stored is not None else None
+                if isinstance(document, Credential):
+                    team = key[0] == "team" and document.team == key[1]
+                    if (gone and (document.subject == thing or team)) or (
+                        team and document.subject in departed
+                    ):
+                        self._end(other)
+                elif gone and key[0] == "team" and self._is_owned(other, key[1]):
+                    owned.append(label(plain_key(other)))
+            if owned:
+                raise GuardRefused(
+                    f"`{plain_key(key)[1]}` still owns {len(owned)} account(s): {', '.join(sorted(owned)[:5])}",
+                    hint="give them to another team, or delete them, in the same change",
+                )
+
+    def _is_owned(self, key: Key, team: str) -> bool:
+        touched = self._work.get(key)
+        stored = self._estate.document(key)
+        document = touched.document if touched else (stored.document if stored else None)
+        owner = getattr(document, "owned_by", None)
+        return owner is not None and owner.team == team
+
+    def _end(self, key: Key) -> None:
+        before = self._estate.document(key)
+        if before is not None and key not in self._work:
+            self._work[key] = Touched(before, None, None, False)
+
+    def _dependents(self, token: str) -> list[Key]:
+        return sorted(self._estate.dependents.get(token, ()))
+
+    # --- rows ---
+
+    def changed_tokens(self) -> frozenset[str]:
+        """The tokens whose mentions must be compiled again."""
+        tokens: set[str] = set()
+        for key in self._work:
+            before, after = self._estate.names.fact(key), self._draft.fact(key)
+            if key[0] == "credential" or before == after:
+                continue
+            tokens.add(_token(key))
+            if key[0] == "provider-account":
+                tokens |= {f"models-of:{plain_key(key)[1]}", EVERY_MODEL}
+        return frozenset(tokens)
+
+    def compile(self) -> None:
+        """Rows before and after, of the touched documents and of those that depend on them."""
+        for key, touched in self._work.items():
+            if touched.document == _document(touched.before):
+                continue
+            self._rows[key] = (
+                self._compiled(key, _document(touched.before), self._estate.names),
+                self._compiled(key, touched.document, self._draft),
+            )
+        for token in self.changed_tokens():
+            for key in self._dependents(token):
+                stored = self._estate.document(key)
+                if stored is None or key in self._rows or self._ended(key):
+                    continue
+                self._rows[key] = (
+                    self._compiled(key, stored.document, self._estate.names),
+                    self._compiled(key, stored.document, self._draft),
+                )
+        for key, touched in self._work.items():
+            if touched.asked and touched.document != _document(touched.before):
+                self._deltas[key] = self._delta(key, touched)
+        if self._problems:
+            raise InvalidDocuments(tuple(sorted(self._problems)))
+        for old_rows, new_rows in self._rows.values():
+            for row in new_rows - old_rows:
+                self.moved[row] = self.moved.get(row, 0) + 1
+            for row in old_rows - new_rows:
+                self.moved[row] = self.moved.get(row, 0) - 1
+
+    def _ended(self, key: Key) -> bool:
+        return key in self._work and self._work[key].after is None
+
+    def _compiled(self, key: Key, document: Document | None, names: Lookups) -> frozenset[Row]:
+        if document is None:
+            return frozenset()
+        try:
+            return frozenset(rows_of(document, names))
+        except GatewardenError as error:
+            self._problem(key, error.code, error.message, error.hint)
+            return frozenset()
+
+    def result(self) -> Plan:
+        """The plan. Rows that several documents assert appear with the first and go with the last."""
+        added: list[Row] = []
+        removed: list[Row] = []
+        for row, difference in self.moved.items():
+            before, after = self._counts(row, difference)
+            if after and not before:
+                added.append(row)
+            elif before and not after:
+                removed.append(row)
+        changes = tuple(self._changes())
+        return Plan(
+            change=self._change,
+            documents=changes,
+            added=tuple(sorted(added)),
+            removed=tuple(sorted(removed)),
+            deltas={k: self._deltas.get(k, Delta()) for k, t in self._work.items() if t.asked},
+            granted=self._granted,
+            people=tuple(p for _, p in sorted(self._resolver.people.items())),
+            left=tuple(sorted(k[1] for k in self._deletes if k[0] == "user")),
+            secrets_ended=self._secrets_ended(),
+            asserted=tuple(self._assertions(new=True)),
+            unasserted=tuple(self._assertions(new=False)),
+            alarms=tuple(self._alarms()),
+            bindable=frozenset(self._bindable),
+        )
+
+    def _counts(self, row: Row, difference: int) -> tuple[int, int]:
+        """How many documents assert a row, before and after."""
+        held = {key for key, (old, _) in self._rows.items() if row in old}
+        others = self._estate.assertions.get(row, set()) if is_shareable(row) else set()
+        before = len(held | others)
+        return before, before + difference
+
+    def _changes(self) -> Iterable[DocumentChange]:
+        for key, touched in sorted(self._work.items()):
+            before = touched.before
+            held = dump(before.document) if before is not None else None
+            # Who a person is changes outside the log: the document's version says that it did.
+            if held != touched.after or (touched.asked and key[1] in self._resolver.people):
+                version = before.version + 1 if before is not None else first_version(key)
+                yield DocumentChange(key, held, touched.after, version)
+
+    def _delta(self, key: Key, touched: Touched) -> Delta:
+        """The rows that a document asserts anew, as if everybody it names could act.
+
+        Somebody suspended has no rows, but will have them again without another change of this document:
+        so it is now that they are judged.
+        """
+        old = self._compiled(key, _document(touched.before), _AllAct(self._estate.names))
+        new = self._compiled(key, touched.document, _AllAct(self._draft))
+        if key in self._unbind:
+            self._granted[key] = tuple(sorted({r.values[1] for r in new if r.ptype == "p"}))
+        return Delta(tuple(sorted(new - old)), tuple(sorted(old - new)))
+
+    def _secrets_ended(self) -> tuple[str, ...]:
+        ended: set[str] = set()
+        for touched in self._work.values():
+            if touched.before is not None and touched.before.key[0] == "provider-account":
+                ended |= sealed_of(dump(touched.before.document)) - sealed_of(touched.after)
+        return tuple(sorted(ended))
+
+    def _assertions(self, *, new: bool) -> Iterable[tuple[Row, Key]]:
+        for key, (old, after) in sorted(self._rows.items()):
+            for row in sorted(after - old if new else old - after):
+                if is_shareable(row):
+                    yield row, key
+
+    def _alarms(self) -> Iterable[str]:
+        """What a deletion leaves dangling: it commits all the same."""
+        count = 0
+        for key in self._deletes:
+            if key[0] in OPAQUE_FAMILIES:
+                continue
+            for other in self._dependents(_token(key)):
+                if not self._ended(other) and count < MAX_ALARMS:
+                    count += 1
+                    yield f"{label(plain_key(other))} still names {label(plain_key(key))}, which is gone"
+
+
+class _AllAct:
+    """Look-ups in which nobody is suspended."""
+
+    def __init__(self, names: Names) -> None:
+        self.lives = names.lives
+        self.generations = names.generations
+        self.models = names.models
+        self.bundle = names.bundle
+        self.is_tenant_role = names.is_tenant_role
+
+    def acts(self, subject: str) -> bool:
+        return subject.startswith("user:") or self.lives(subject)
+
+
+def _document(stored: Stored | None) -> Document | None:
+    return stored.document if stored is not None else None
+
+
+def _token(key: Key) -> str:
+    return token_of(f"{KIND_OF_FAMILY[key[0]].value}:{key[1]}")
+
+
+def _departed(touched: Touched) -> frozenset[str]:
+    """Who is no longer a member of a team that stays."""
+    before = _document(touched.before)
+    if not isinstance(before, Team) or not isinstance(touched.document, Team):
+        return frozenset()
+    return frozenset(before.members) - frozenset(touched.document.members)

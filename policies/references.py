@@ -1,0 +1,251 @@
+"""Where documents mention other things: one walk, used to resolve, to render and to find dependents.
+
+`rewrite` visits every mention in the mapping of a document and puts what the visitor answers in its
+place. `mentions_of` lists what a stored document depends on, as tokens that do not name a generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from authz.vocabulary import kind_of
+from policies import globs
+from policies.naming import FAMILY_OF_KIND, plain
+
+EVERY_MODEL = "models-of:*"  # depends on the models of all accounts
+
+
+class Form(StrEnum):
+    """How a mention is written."""
+
+    SUBJECT = "subject"  # user:…, team:…, virtualaccount:…, role:…, any:…
+    PERSON = "person"  # an e-mail, or user:…
+    TEAM = "team"  # the name alone
+    ROLE = "role"  # the name alone
+    RESOURCE = "resource"  # an id or a pattern
+    QUALIFIED = "qualified"  # a resource as permissions name it, with its type
+    TARGET = "target"  # <account>/<model>
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One mention: its text, its form, where it stands, and what the walk knows about it.
+
+    `deny` marks a mention in a deny rule, which binds all generations. `resource_type` goes with
+    QUALIFIED.
+    """
+
+    form: Form
+    text: str
+    path: str
+    deny: bool = False
+    resource_type: str = ""
+
+
+Visit = Callable[[Mention], str]
+
+# Fields of conditions whose values are ids of people, accounts or teams.
+_ID_FIELDS = frozenset(
+    {"principal.id", "principal.team", "record.created_by", "record.created_by_team"}
+)
+_SUBJECT_PREFIXES = ("user:", "team:", "virtualaccount:")
+
+
+def rewrite(data: Mapping[str, Any], visit: Visit) -> dict[str, Any]:
+    """The mapping of a document with every mention replaced by what `visit` answers."""
+    family = str(data["type"]).partition("/")[0]
+    fresh = dict(data)
+    walk = _WALKS.get(family)
+    if walk is not None:
+        walk(fresh, visit)
+    return fresh
+
+
+def _list(data: dict[str, Any], field: str, form: Form, visit: Visit, at: str = "") -> None:
+    if data.get(field) is not None:
+        data[field] = [
+            visit(Mention(form, text, f"{at}{field}.{place}"))
+            for place, text in enumerate(data[field])
+        ]
+
+
+def _one(data: dict[str, Any], field: str, form: Form, visit: Visit, at: str = "") -> None:
+    if data.get(field) is not None:
+        data[field] = visit(Mention(form, data[field], f"{at}{field}"))
+
+
+def _each(data: dict[str, Any], field: str) -> list[tuple[str, dict[str, Any]]]:
+    """The mappings of a list, copied in place, each with its path."""
+    items = data.get(field)
+    if items is None:
+        return []
+    data[field] = [dict(item) for item in items]
+    return [(f"{field}.{place}.", item) for place, item in enumerate(data[field])]
+
+
+def _owner(data: dict[str, Any], visit: Visit) -> None:
+    if data.get("ownedBy"):
+        data["ownedBy"] = dict(data["ownedBy"])
+        _one(data["ownedBy"], "team", Form.TEAM, visit, "ownedBy.")
+
+
+def _user(data: dict[str, Any], visit: Visit) -> None:
+    _list(data, "roles", Form.ROLE, visit)
+
+
+def _team(data: dict[str, Any], visit: Visit) -> None:
+    _list(data, "managers", Form.PERSON, visit)
+    _list(data, "members", Form.PERSON, visit)
+    _list(data, "roles", Form.ROLE, visit)
+    _owner(data, visit)
+
+
+def _role(data: dict[str, Any], visit: Visit) -> None:
+    for at, grant in _each(data, "grants"):
+        _list(grant, "resources", Form.RESOURCE, visit, at)
+
+
+def _permission(item: dict[str, Any], visit: Visit, at: str, names: tuple[str, str, str]) -> None:
+    fqn, kind, role = names
+    item[fqn] = visit(
+        Mention(Form.QUALIFIED, item[fqn], f"{at}{fqn}", resource_type=str(item[kind]))
+    )
+    _one(item, role, Form.ROLE, visit, at)
+
+
+def _role_binding(data: dict[str, Any], visit: Visit) -> None:
+    for at, bound in _each(data, "subjects"):
+        answer = visit(Mention(Form.SUBJECT, f"{bound['type']}:{bound['name']}", f"{at}name"))
+        bound["name"] = answer.partition(":")[2]
+    for at, permission in _each(data, "permissions"):
+        _permission(permission, visit, at, ("resourceFqn", "resourceType", "role"))
+
+
+def _virtual_account(data: dict[str, Any], visit: Visit) -> None:
+    for at, permission in _each(data, "permissions"):
+        _permission(permission, visit, at, ("resource_fqn", "resource_type", "role_id"))
+    _list(data, "roles", Form.ROLE, visit)
+    _owner(data, visit)
+    _one(data, "bounded_by", Form.TEAM, visit)
+
+
+def _provider_account(data: dict[str, Any], visit: Visit) -> None:
+    for at, grant in _each(data, "collaborators"):
+        _one(grant, "subject", Form.SUBJECT, visit, at)
+        _one(grant, "role_id", Form.ROLE, visit, at)
+    for at, model in _each(data, "integrations"):
+        _list(model, "authorized_subjects", Form.SUBJECT, visit, at)
+        if model.get("routing_config"):
+            model["routing_config"] = dict(model["routing_config"])
+            for inner, target in _each(model["routing_config"], "targets"):
+                _one(target, "target", Form.TARGET, visit, f"{at}routing_config.{inner}")
+    _owner(data, visit)
+
+
+def _policy(data: dict[str, Any], visit: Visit) -> None:
+    for at, rule in _each(data, "rules"):
+        deny = rule.get("effect") == "deny"
+        for field, form in (("subjects", Form.SUBJECT), ("resources", Form.RESOURCE)):
+            rule[field] = [
+                visit(Mention(form, text, f"{at}{field}.{place}", deny))
+                for place, text in enumerate(rule[field])
+            ]
+        for inner, when in _each(rule, "when"):
+            if when.get("field") in _ID_FIELDS:
+                _values(when, visit, f"{at}{inner}value", deny)
+
+
+def _values(when: dict[str, Any], visit: Visit, at: str, deny: bool) -> None:
+    def one(value: Any) -> Any:
+        if isinstance(value, str) and value.startswith(_SUBJECT_PREFIXES):
+            return visit(Mention(Form.SUBJECT, value, at, deny))
+        return value
+
+    value = when.get("value")
+    when["value"] = [one(item) for item in value] if isinstance(value, list) else one(value)
+
+
+def _resource_group(data: dict[str, Any], visit: Visit) -> None:
+    _list(data, "resources", Form.RESOURCE, visit)
+
+
+def _data_access(data: dict[str, Any], visit: Visit) -> None:
+    for at, rule in _each(data, "rules"):
+        _list(rule, "subjects", Form.SUBJECT, visit, at)
+        for inner, one in _each(rule, "filters"):
+            if one.get("field") == "created_by":
+                _list(one, "value", Form.SUBJECT, visit, f"{at}{inner}")
+
+
+def _metadata(data: dict[str, Any], visit: Visit) -> None:
+    for at, rule in _each(data, "rules"):
+        _list(rule, "subjects", Form.SUBJECT, visit, at)
+
+
+def _credential(data: dict[str, Any], visit: Visit) -> None:
+    _one(data, "subject", Form.SUBJECT, visit)
+    _one(data, "team", Form.TEAM, visit)
+    for at, restriction in _each(data, "restrictions"):
+        _list(restriction, "resources", Form.RESOURCE, visit, at)
+
+
+_WALKS: Mapping[str, Callable[[dict[str, Any], Visit], None]] = {
+    "user": _user,
+    "team": _team,
+    "role": _role,
+    "role-binding": _role_binding,
+    "virtual-account": _virtual_account,
+    "provider-account": _provider_account,
+    "policy": _policy,
+    "resource-group": _resource_group,
+    "gateway-data-access-config": _data_access,
+    "gateway-metadata-config": _metadata,
+    "credential": _credential,
+}
+
+
+def mentions_of(stored: Mapping[str, Any]) -> frozenset[str]:
+    """What a stored document depends on: `team:search`, `role:auditor`, `models-of:acme`, …
+
+    Tokens carry no generation, so that whoever mentions a name is found when the name is taken again.
+    """
+    found: set[str] = set()
+
+    def visit(mention: Mention) -> str:
+        found.update(_tokens(mention))
+        return mention.text
+
+    rewrite(stored, visit)
+    if stored["type"] == "team":
+        found.add("role:team-manager")  # what managers hold: see `compile.TEAM_MANAGER`
+    return frozenset(found)
+
+
+def _tokens(mention: Mention) -> tuple[str, ...]:
+    text = mention.text
+    match mention.form:
+        case Form.TEAM:
+            return (f"team:{plain(text)}",)
+        case Form.ROLE:
+            return (f"role:{plain(text)}",)
+        case Form.TARGET:
+            return ()  # an alias is linked whether or not its target exists
+        case Form.SUBJECT | Form.PERSON:
+            return (token_of(text),) if kind_of(text) in FAMILY_OF_KIND else ()
+    if kind_of(text) != "model":
+        return (token_of(text),) if kind_of(text) in FAMILY_OF_KIND else ()
+    account = text.partition(":")[2].partition("/")[0]
+    if globs.is_glob(account) or (mention.deny and globs.is_glob(text)):
+        return (EVERY_MODEL,)
+    return (f"models-of:{plain(account)}",)
+
+
+def token_of(thing: str) -> str:
+    """The token of an id: without its generation, and with accounts under one kind."""
+    kind, _, name = thing.partition(":")
+    if kind == "user":
+        return thing
+    return f"{'provider-account' if kind == 'open-models' else kind}:{plain(name)}"

@@ -1,0 +1,129 @@
+"""Secrets of a document on their way in: sealed, or kept as the reference that they are.
+
+A stored document holds `env:NAME`, `file:name` or `secret:<id>`, never the secret. A sealed one is bound
+to document, field and origin, so that it cannot follow a changed address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from policies.naming import Key
+from policies.ports import Vault
+
+SEALED = "secret:"
+HOST_REFERENCES = (
+    "env:",
+    "file:",
+)  # resolved on the host, under a prefix or folder of the settings
+_FIELDS = ("api_key", "access_key_id", "secret_access_key", "session_token")
+
+
+class SecretRefused(Exception):
+    """A secret cannot be taken as it stands; `code` and `hint` go into a problem."""
+
+    def __init__(self, code: str, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+def origin_of(stored: Mapping[str, Any]) -> str:
+    """Where the secrets of a provider account are sent: scheme, host and port, or type and region."""
+    base_url = stored.get("base_url")
+    if base_url:
+        parts = urlsplit(base_url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = None
+        port = port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+        return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+    return f"{stored['type']}|{stored.get('region') or ''}"
+
+
+def secrets_of(stored: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(field, value) of each secret of a document."""
+    auth = stored.get("auth_data")
+    if isinstance(auth, Mapping):
+        for name in _FIELDS:
+            if auth.get(name) is not None:
+                yield f"auth_data.{name}", auth[name]
+
+
+def sealed_of(stored: Mapping[str, Any] | None) -> frozenset[str]:
+    """The sealed secrets that a document holds."""
+    found = secrets_of(stored) if stored is not None else ()
+    return frozenset(value for _, value in found if value.startswith(SEALED))
+
+
+def seal_all(
+    key: Key, data: dict[str, Any], before: Mapping[str, Any] | None, vault: Vault | None
+) -> None:
+    """Replace each secret in `data` by what is stored in its place.
+
+    Raises:
+        SecretRefused: a sealed secret that is not this document's own, or whose origin changed; a form
+            of reference that is not supported; no vault to seal with.
+    """
+    found = dict(secrets_of(data))
+    if not found:
+        return
+    held = dict(secrets_of(before)) if before is not None else {}
+    moved = before is None or origin_of(before) != origin_of(data)
+    auth = dict(data["auth_data"])
+    for field, value in found.items():
+        auth[field.partition(".")[2]] = _one(key, field, value, data, held, moved, vault)
+    data["auth_data"] = auth
+
+
+def _one(
+    key: Key,
+    field: str,
+    value: str,
+    data: Mapping[str, Any],
+    held: Mapping[str, str],
+    moved: bool,
+    vault: Vault | None,
+) -> str:
+    if value.startswith(HOST_REFERENCES):
+        return value
+    if value.startswith(SEALED):
+        if held.get(field) != value:
+            raise SecretRefused(
+                "foreign_secret",
+                f"`{field}` refers to a sealed secret that is not this document's own",
+                "give the secret itself, or `env:NAME` or `file:name`",
+            )
+        # INVARIANT: a secret never follows a changed address.
+        if moved:
+            raise SecretRefused(
+                "secret_needed",
+                f"the address changed, so `{field}` must be given again",
+                "a sealed secret is bound to the address it was given for",
+            )
+        return value
+    if value.startswith(("secret-store:", "tfy-secret:")):
+        raise SecretRefused(
+            "unsupported_secret",
+            f"`{field}` refers to a secret store, which is not supported yet",
+            "use `env:NAME`, `file:name` or the secret itself",
+        )
+    if not value.strip():
+        raise SecretRefused("empty_secret", f"`{field}` is empty", "give the secret")
+    if vault is None:
+        return f"{SEALED}not-sealed-offline"
+    return vault.seal(key, field, origin_of(data), value)
+
+
+def host_references(stored: Mapping[str, Any] | None) -> frozenset[tuple[str, str]]:
+    """(reference, origin) of each secret that the host would resolve for a document."""
+    if stored is None:
+        return frozenset()
+    origin = origin_of(stored)
+    return frozenset(
+        (value, origin) for _, value in secrets_of(stored) if value.startswith(HOST_REFERENCES)
+    )

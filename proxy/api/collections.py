@@ -1,0 +1,250 @@
+"""The kinds of documents that the control plane serves, as data: path, family, and the actions they ask.
+
+A kind's read action decides whether a thing exists for a caller. `also` are actions that open a PUT beside
+the write action; what such a caller may then really change is judged by the committer, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from authz.vocabulary import Action, Kind, make_id
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """One kind. `path` is its place below `/api/v1`; `container` is where *create* is asked."""
+
+    path: str
+    word: str  # for summaries and messages
+    family: str
+    types: tuple[str, ...]
+    kind: Kind
+    read: Action
+    write: Action
+    create: Action
+    delete: Action
+    also: tuple[Action, ...] = ()
+    asked_on: str = ""  # every question is asked on this id instead of the thing's own
+    fixed_name: str = ""  # the only document of its kind; its path has no name
+    example: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def container(self) -> str:
+        return f"any:{self.kind.value}"
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Every action that a PUT may ask, without repetition."""
+        return tuple(dict.fromkeys((self.write, self.create, *self.also)))
+
+    def resource(self, name: str) -> str:
+        """The id of the thing called `name`."""
+        return make_id(self.kind, name)
+
+
+USERS = Collection(
+    "users",
+    "user",
+    "user",
+    ("user",),
+    Kind.USER,
+    Action.USER_READ,
+    Action.USER_WRITE,
+    Action.USER_CREATE,
+    Action.USER_DELETE,
+    (Action.ROLE_ASSIGN,),
+    example={"type": "user", "name": "ann@example.com", "roles": ["tenant-member"]},
+)
+TEAMS = Collection(
+    "teams",
+    "team",
+    "team",
+    ("team",),
+    Kind.TEAM,
+    Action.TEAM_READ,
+    Action.TEAM_WRITE,
+    Action.TEAM_CREATE,
+    Action.TEAM_DELETE,
+    (Action.TEAM_MANAGE_MEMBERS, Action.ROLE_ASSIGN),
+    example={"type": "team", "name": "search", "members": ["ann@example.com"]},
+)
+ROLES = Collection(
+    "roles",
+    "role",
+    "role",
+    ("role",),
+    Kind.ROLE,
+    Action.ROLE_READ,
+    Action.ROLE_WRITE,
+    Action.ROLE_WRITE,
+    Action.ROLE_DELETE,
+    example={
+        "type": "role",
+        "name": "reader",
+        "resourceType": "tenant",
+        "grants": [{"actions": ["team:read"], "resources": ["any:team"]}],
+    },
+)
+ROLE_BINDINGS = Collection(
+    "role-bindings",
+    "role binding",
+    "role-binding",
+    ("role-binding",),
+    Kind.ROLE_BINDING,
+    Action.ROLE_READ,
+    Action.ROLE_ASSIGN,
+    Action.ROLE_ASSIGN,
+    Action.ROLE_ASSIGN,
+    (Action.ACCESS_GRANT,),
+    asked_on="any:role",  # bindings are about roles; the vocabulary has no action of their own
+    example={
+        "type": "role-binding",
+        "name": "search-mini",
+        "subjects": [{"type": "team", "name": "search"}],
+        "permissions": [
+            {
+                "resourceType": "provider-account",
+                "resourceFqn": "acme",
+                "role": "provider-account-access",
+            }
+        ],
+    },
+)
+PROVIDER_ACCOUNTS = Collection(
+    "provider-accounts",
+    "provider account",
+    "provider-account",
+    (
+        "provider-account/openai",
+        "provider-account/anthropic",
+        "provider-account/azure-openai",
+        "provider-account/google-gemini",
+        "provider-account/aws-bedrock",
+        "provider-account/openai-compatible",
+        "provider-account/virtual-model",
+        "provider-account/echo",
+    ),
+    Kind.PROVIDER_ACCOUNT,
+    Action.PROVIDER_ACCOUNT_READ,
+    Action.PROVIDER_ACCOUNT_WRITE,
+    Action.PROVIDER_ACCOUNT_CREATE,
+    Action.PROVIDER_ACCOUNT_DELETE,
+    (Action.ACCESS_GRANT,),
+    example={
+        "type": "provider-account/echo",
+        "name": "acme",
+        "integrations": [{"type": "integration/model/echo", "name": "mini"}],
+    },
+)
+VIRTUAL_ACCOUNTS = Collection(
+    "virtual-accounts",
+    "virtual account",
+    "virtual-account",
+    ("virtual-account",),
+    Kind.VIRTUAL_ACCOUNT,
+    Action.VIRTUAL_ACCOUNT_READ,
+    Action.VIRTUAL_ACCOUNT_WRITE,
+    Action.VIRTUAL_ACCOUNT_CREATE,
+    Action.VIRTUAL_ACCOUNT_DELETE,
+    example={"type": "virtual-account", "name": "checkout", "ownedBy": {"team": "search"}},
+)
+POLICIES = Collection(
+    "policies",
+    "policy",
+    "policy",
+    ("policy",),
+    Kind.POLICY,
+    Action.POLICY_READ,
+    Action.POLICY_WRITE,
+    Action.POLICY_WRITE,
+    Action.POLICY_DELETE,
+    example={
+        "type": "policy",
+        "name": "no-weekends",
+        "rules": [
+            {
+                "id": "stop",
+                "effect": "deny",
+                "subjects": ["team:search"],
+                "actions": ["model:use"],
+                "resources": ["any:model"],
+                "when": [{"field": "time.weekday", "operator": "IN", "value": ["sat", "sun"]}],
+            }
+        ],
+    },
+)
+RESOURCE_GROUPS = Collection(
+    "resource-groups",
+    "resource group",
+    "resource-group",
+    ("resource-group",),
+    Kind.RESOURCE_GROUP,
+    Action.POLICY_READ,
+    Action.POLICY_WRITE,
+    Action.POLICY_WRITE,
+    Action.POLICY_DELETE,
+    example={"type": "resource-group", "name": "premium", "resources": ["model:acme/mini"]},
+)
+DATA_ACCESS = Collection(
+    "gateway-configs/gateway-data-access-config",
+    "data access configuration",
+    "gateway-data-access-config",
+    ("gateway-data-access-config",),
+    Kind.GATEWAY_CONFIG,
+    Action.GATEWAY_CONFIG_READ,
+    Action.GATEWAY_CONFIG_WRITE,
+    Action.GATEWAY_CONFIG_WRITE,
+    Action.GATEWAY_CONFIG_DELETE,
+    fixed_name="data-access",
+    example={
+        "type": "gateway-data-access-config",
+        "name": "data-access",
+        "rules": [
+            {
+                "id": "own",
+                "subjects": ["team:everyone"],
+                "data_types": ["traces"],
+                "scope": "own_data",
+            }
+        ],
+    },
+)
+METADATA = Collection(
+    "gateway-configs/gateway-metadata-config",
+    "metadata configuration",
+    "gateway-metadata-config",
+    ("gateway-metadata-config",),
+    Kind.GATEWAY_CONFIG,
+    Action.GATEWAY_CONFIG_READ,
+    Action.GATEWAY_CONFIG_WRITE,
+    Action.GATEWAY_CONFIG_WRITE,
+    Action.GATEWAY_CONFIG_DELETE,
+    fixed_name="metadata",
+    example={
+        "type": "gateway-metadata-config",
+        "name": "metadata",
+        "rules": [
+            {
+                "id": "search",
+                "subjects": ["team:search"],
+                "metadata_override": {"cost-center": "42"},
+            }
+        ],
+    },
+)
+
+COLLECTIONS = (
+    USERS,
+    TEAMS,
+    ROLES,
+    ROLE_BINDINGS,
+    PROVIDER_ACCOUNTS,
+    VIRTUAL_ACCOUNTS,
+    POLICIES,
+    RESOURCE_GROUPS,
+    DATA_ACCESS,
+    METADATA,
+)
+OF_FAMILY = {collection.family: collection for collection in COLLECTIONS}

@@ -1,0 +1,515 @@
+"""Personal access tokens and the tokens of virtual accounts: mint, list, show again, rotate, end.
+
+A secret leaves in the answer that made it, and never again but for a virtual account's, whose every
+reading is a record. Nobody mints for another user with a personal token: that takes a service identity
+that was granted the very action. A restricted token mints only narrower ones. The subject comes from the
+credential or from a gate, never from the body alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+
+from authz.errors import GatewardenError
+from authz.vocabulary import Action, Kind, make_id
+from identity.errors import UnreadableToken
+from identity.issue import Issued, Origin, issue, regenerate, revoke
+from identity.principal import CredentialKind
+from policies.documents import Credential, Restriction
+from policies.errors import NotAuthorised
+from policies.estate import Stored
+from policies.naming import EVERYONE, id_of, plain
+from policies.truefoundry import actions_of
+from proxy.api.changing import carry_out
+from proxy.api.collections import TEAMS, USERS, VIRTUAL_ACCOUNTS
+from proxy.api.find import find
+from proxy.api.models import (
+    EmailQuery,
+    RegenerateBody,
+    RegeneratedAnswer,
+    RestrictionBody,
+    RevokedAnswer,
+    TokenAnswer,
+    TokenBody,
+    TokenCreated,
+    TokenForUserBody,
+    TokenPage,
+    VirtualAccountToken,
+)
+from proxy.api.paging import PageQuery, decode_cursor, encode_cursor
+from proxy.api.problem import BadBody, Missing, Refused
+from proxy.api.routes import (
+    PERSON,
+    SELF,
+    SERVICE,
+    Answer,
+    Body,
+    Call,
+    Gate,
+    Gates,
+    Route,
+    gate,
+)
+from proxy.middleware.access import missing
+
+SELF_READ = Restriction(actions=(Action.SELF_READ.value,), resources=(SELF,))
+
+
+# Personal access tokens
+
+
+async def list_own(call: Call) -> Answer:
+    """The caller's own tokens, by id."""
+    query = call.query_as(PageQuery)
+    after = decode_cursor("personal-access-tokens", query.cursor)
+    mine = [
+        token_id
+        for token_id in call.runtime.directory.credentials_of(call.principal.id)
+        if token_id > after
+    ]
+    page = mine[: query.limit]
+    found = [stored for stored in [await _credential(call, item) for item in page] if stored]
+    following = encode_cursor("personal-access-tokens", page[-1]) if len(mine) > len(page) else None
+    return Answer(TokenPage(data=[token_answer(stored) for stored in found], next=following))
+
+
+async def create_own(call: Call) -> Answer:
+    """A token of the caller's own; a restricted token makes a narrower one only."""
+    body = call.body_as(TokenBody)
+    restrictions = _restrictions(body.restrictions)
+    expires_at = _ends(body.expiration_date)
+    if call.principal.token is not None:
+        await _narrower(call, restrictions, expires_at)
+    return await _create(call, call.principal.id, body, restrictions, expires_at)
+
+
+async def _narrower(
+    call: Call, restrictions: tuple[Restriction, ...] | None, expires_at: datetime | None
+) -> None:
+    """INVARIANT: a restricted token makes no token that may more, or lives longer, than itself."""
+    own = await _credential(call, call.principal.credential_id)
+    held = _pairs(_credential_of(own).restrictions or ()) if own is not None else set()
+    if restrictions is None or not _pairs(restrictions) <= held:
+        raise Refused(
+            "this token may only make tokens that are restricted as it is, or more",
+            hint="name actions and resources that its own restrictions hold",
+        )
+    ends = call.principal.expires_at
+    if ends is not None and (expires_at is None or expires_at > ends):
+        raise Refused(
+            "this token may not make a token that outlives it",
+            hint=f"set `expirationDate` to {ends.isoformat()} or earlier",
+        )
+
+
+async def for_user_gates(call: Call) -> Gates:
+    """Another user's tokens: asked on that user; an unknown e-mail looks like one without access."""
+    stored = await find(call, USERS, call.body_as(TokenForUserBody).email)
+    call.kept["stored"] = stored
+    return (_on_user(stored, call.body_as(TokenForUserBody).email),)
+
+
+def _on_user(stored: Stored | None, email: str) -> tuple[Gate, ...]:
+    thing = id_of(stored.document) if stored is not None else make_id(Kind.USER, email)
+    return (Gate(Action.USER_MANAGE_TOKENS, thing, Action.USER_READ),)
+
+
+async def create_for_user(call: Call) -> Answer:
+    """A token for another user."""
+    body = call.body_as(TokenForUserBody)
+    stored = _kept(call)
+    subject = id_of(stored.document)
+    return await _create(
+        call, subject, body, _restrictions(body.restrictions), _ends(body.expiration_date)
+    )
+
+
+async def _create(
+    call: Call,
+    subject: str,
+    body: TokenBody,
+    restrictions: tuple[Restriction, ...] | None,
+    expires_at: datetime | None,
+) -> Answer:
+    team = await _team(call, subject, body.team_name) if body.team_name else None
+    issued = issue(
+        subject,
+        _origin(call),
+        now=call.now,
+        label=body.name,
+        expires_at=expires_at,
+        team=team,
+        restrictions=restrictions,
+    )
+    outcome = await carry_out(call, issued.change)
+    return Answer(await created_answer(call, issued, outcome.epoch), 201, epoch=outcome.epoch)
+
+
+async def created_answer(call: Call, issued: Issued, epoch: int) -> TokenCreated:
+    """A new token with its secret, as it was stored."""
+    stored = await _credential(call, issued.credential.name)
+    shown = token_answer(stored) if stored is not None else _answer(issued.credential)
+    return TokenCreated(**shown.model_dump(), token=issued.secret, epoch=epoch)
+
+
+async def _team(call: Call, subject: str, name: str) -> str:
+    """The team that a token is counted for.
+
+    Raises:
+        BadBody: the token's owner is not a member of it.
+    """
+    stored = await find(call, TEAMS, name)
+    groups = call.runtime.changes.engine.groups_of(subject)
+    if stored is None or id_of(stored.document) not in groups or id_of(stored.document) == EVERYONE:
+        raise BadBody(
+            f"the owner of the token is no member of a team `{name[:80]}`",
+            hint="leave out `teamName`, or name a team of theirs",
+        )
+    return plain(stored.document.name)
+
+
+async def revoke_gates(call: Call) -> Gates:
+    """One's own token, or `user:manage-tokens` on its owner."""
+    token_id = call.path("id")
+    stored = await _credential(call, token_id)
+    if stored is not None and _credential_of(stored).token_kind != CredentialKind.PAT.value:
+        stored = None
+    call.kept["stored"] = stored
+    if stored is None:
+        thing = make_id(Kind.CREDENTIAL, token_id)
+    elif _credential_of(stored).subject == call.principal.id:
+        return ((Gate(Action.SELF_MANAGE_TOKENS, SELF),),)
+    else:
+        thing = _credential_of(stored).subject
+    return ((Gate(Action.USER_MANAGE_TOKENS, thing, Action.USER_READ),),)
+
+
+async def revoke_one(call: Call) -> Answer:
+    """End one token at once."""
+    return await _end(call, [_kept(call).document.name])
+
+
+async def revoke_all_gates(call: Call) -> Gates:
+    """All tokens of a user: one's own, or `user:manage-tokens` on that user."""
+    email = call.query_as(EmailQuery).email
+    stored = await find(call, USERS, email)
+    call.kept["stored"] = stored
+    if stored is not None and id_of(stored.document) == call.principal.id:
+        return ((Gate(Action.SELF_MANAGE_TOKENS, SELF),),)
+    return (_on_user(stored, email),)
+
+
+async def revoke_all(call: Call) -> Answer:
+    """End every token of a user at once."""
+    subject = id_of(_kept(call).document)
+    return await _end(call, call.runtime.directory.credentials_of(subject))
+
+
+async def _end(call: Call, token_ids: Iterable[str]) -> Answer:
+    ids = sorted(token_ids)
+    epoch = call.runtime.changes.engine.epoch
+    if ids:
+        epoch = (await carry_out(call, revoke(ids, _origin(call)))).epoch
+    return Answer(RevokedAnswer(epoch=epoch, revoked=ids), epoch=epoch)
+
+
+# Virtual accounts
+
+
+async def first_token(call: Call, account: Stored) -> tuple[str | None, int]:
+    """(secret, epoch) of the first token of an account that was just created.
+
+    A change of its own: a manager may rotate what the team owns, which the account is only now. Whoever
+    may create but not rotate gets none.
+    """
+    issued = issue(id_of(account.document), _origin(call), now=call.now, label="first")
+    try:
+        await _keep(call, issued)
+        outcome = await carry_out(call, issued.change)
+    except NotAuthorised:
+        return None, account.epoch
+    return issued.secret, outcome.epoch
+
+
+async def account_gates(call: Call, action: Action) -> Gates:
+    """A question on the virtual account in the path."""
+    name = call.path("name")
+    stored = await find(call, VIRTUAL_ACCOUNTS, name)
+    call.kept["stored"] = stored
+    thing = id_of(stored.document) if stored else make_id(Kind.VIRTUAL_ACCOUNT, name)
+    return ((Gate(action, thing, VIRTUAL_ACCOUNTS.read),),)
+
+
+async def read_gates(call: Call) -> Gates:
+    return await account_gates(call, Action.VIRTUAL_ACCOUNT_READ_TOKEN)
+
+
+async def rotate_gates(call: Call) -> Gates:
+    return await account_gates(call, Action.VIRTUAL_ACCOUNT_ROTATE)
+
+
+async def read_token(call: Call) -> Answer:
+    """The current token again: the newest that has not ended. The gate's decision is its record."""
+    current = await _current(call, id_of(_kept(call).document))
+    if not current:
+        raise Missing("the account has no token", hint="POST …/regenerate-token makes one")
+    newest = _credential_of(current[0])
+    return Answer(
+        VirtualAccountToken(
+            id=newest.name,
+            token=await _read_kept(call, newest),
+            expires_at=newest.expires_at,
+        )
+    )
+
+
+async def regenerate_token(call: Call) -> Answer:
+    """A new token; the ones before end after the grace period."""
+    account = id_of(_kept(call).document)
+    days = call.body_as(RegenerateBody).grace_period_in_days
+    current = await _current(call, account)
+    issued = regenerate(
+        account,
+        [_credential_of(stored) for stored in current],
+        _origin(call),
+        now=call.now,
+        grace=timedelta(days=days),
+        versions={stored.key: stored.version for stored in current},
+    )
+    await _keep(call, issued)
+    outcome = await carry_out(call, issued.change)
+    ending = sorted(
+        document.name for document in issued.change.puts if document != issued.credential
+    )
+    answer = RegeneratedAnswer(
+        id=issued.credential.name,
+        token=issued.secret,
+        expires_at=issued.credential.expires_at,
+        epoch=outcome.epoch,
+        ending=ending,
+    )
+    return Answer(answer, epoch=outcome.epoch)
+
+
+async def _keep(call: Call, issued: Issued) -> None:
+    """Seal a new token, before its change is committed: a blob without a credential is of no use."""
+    if call.kept_tokens is not None:
+        await call.kept_tokens.keep(issued)
+
+
+async def _read_kept(call: Call, credential: Credential) -> str:
+    """The token again.
+
+    Raises:
+        Missing: it was never kept, or the sealing key is another one by now.
+    """
+    try:
+        if call.kept_tokens is not None:
+            return await call.kept_tokens.read(credential)
+    except UnreadableToken as error:
+        raise Missing(error.message, hint=error.hint) from error
+    raise Missing("the token was not kept", hint="POST …/regenerate-token makes a new one")
+
+
+async def _current(call: Call, account: str) -> list[Stored]:
+    """The credentials of an account that have not ended, newest first."""
+    ids = call.runtime.directory.credentials_of(account)
+    found = [stored for stored in [await _credential(call, item) for item in ids] if stored]
+    alive = [
+        stored
+        for stored in found
+        if (ends := _credential_of(stored).expires_at) is None or ends > call.now
+    ]
+    return sorted(alive, key=lambda stored: _credential_of(stored).created_at, reverse=True)
+
+
+# Shared
+
+
+async def _credential(call: Call, token_id: str) -> Stored | None:
+    return await call.runtime.changes.document(("credential", token_id))
+
+
+def _credential_of(stored: Stored) -> Credential:
+    assert isinstance(stored.document, Credential)
+    return stored.document
+
+
+def _kept(call: Call) -> Stored:
+    stored = call.kept["stored"]
+    if not isinstance(stored, Stored):
+        raise missing(call)
+    return stored
+
+
+def _origin(call: Call) -> Origin:
+    return Origin(actor=call.principal.id, request_id=call.request_id)
+
+
+def _ends(value: datetime | date | None) -> datetime | None:
+    """The instant of an expiry; a day ends at the following 00:00 UTC."""
+    if value is None or isinstance(value, datetime):
+        return value
+    if value == date.max:
+        return None
+    return datetime.combine(value + timedelta(days=1), time(0), UTC)
+
+
+def _restrictions(given: list[RestrictionBody] | None) -> tuple[Restriction, ...] | None:
+    """The restrictions to store. A token that may anything at all may also ask who it is.
+
+    Raises:
+        BadBody: an action that does not exist.
+    """
+    if given is None:
+        return None
+    made: list[Restriction] = []
+    for item in given:
+        try:
+            names = {action.value for name in item.actions for action in actions_of(name)}
+        except GatewardenError as error:
+            raise BadBody(error.message, hint=error.hint) from error
+        made.append(Restriction(actions=tuple(sorted(names)), resources=tuple(item.resources)))
+    return (*made, SELF_READ) if made and SELF_READ not in made else tuple(made)
+
+
+def _pairs(restrictions: Iterable[Restriction]) -> set[tuple[str, str]]:
+    return {
+        (action, resource)
+        for item in restrictions
+        for action in item.actions
+        for resource in item.resources
+    }
+
+
+def token_answer(stored: Stored) -> TokenAnswer:
+    """A credential as its owner sees it: no digest, no secret."""
+    return _answer(_credential_of(stored))
+
+
+def _answer(document: Credential) -> TokenAnswer:
+    return TokenAnswer(
+        id=document.name,
+        kind=document.token_kind,
+        name=document.label,
+        subject=document.subject,
+        created_at=document.created_at,
+        created_by=document.created_by,
+        expires_at=document.expires_at,
+        team=document.team,
+        restrictions=restrictions_answer(document),
+    )
+
+
+def restrictions_answer(document: Credential) -> list[dict[str, list[str]]] | None:
+    """What a token may still do; None = unrestricted."""
+    if document.restrictions is None:
+        return None
+    return [
+        {"actions": list(item.actions), "resources": list(item.resources)}
+        for item in document.restrictions
+    ]
+
+
+_BODY = {"name": "laptop", "expirationDate": "2030-01-31"}
+_OWN = (Action.SELF_MANAGE_TOKENS,)
+_OTHERS = (Action.USER_MANAGE_TOKENS,)
+_TAG = "tokens"
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/personal-access-tokens",
+        "list_tokens",
+        "List your own tokens, without their secrets",
+        _TAG,
+        _OWN,
+        list_own,
+        TokenPage,
+        gates=gate(Action.SELF_MANAGE_TOKENS, SELF),
+        credentials=PERSON,
+        query=PageQuery,
+    ),
+    Route(
+        "POST",
+        "/personal-access-tokens",
+        "create_token",
+        "Make a token of your own; its secret is shown once",
+        _TAG,
+        _OWN,
+        create_own,
+        TokenCreated,
+        gates=gate(Action.SELF_MANAGE_TOKENS, SELF),
+        credentials=PERSON,
+        body=Body(model=TokenBody, example=_BODY),
+        created=True,
+        mutates=True,
+        description="It has your live rights, less its restrictions. A restricted token makes only "
+        "tokens that are narrower and end no later.",
+    ),
+    Route(
+        "POST",
+        "/personal-access-tokens/for-user",
+        "create_token_for_user",
+        "Make a token for another user",
+        _TAG,
+        _OTHERS,
+        create_for_user,
+        TokenCreated,
+        gates=for_user_gates,
+        credentials=SERVICE,
+        body=Body(model=TokenForUserBody, example={**_BODY, "email": "ann@example.com"}),
+        created=True,
+        mutates=True,
+    ),
+    Route(
+        "DELETE",
+        "/personal-access-tokens/revoke/all",
+        "revoke_all_tokens",
+        "End every token of a user at once",
+        _TAG,
+        (*_OWN, *_OTHERS),
+        revoke_all,
+        RevokedAnswer,
+        gates=revoke_all_gates,
+        query=EmailQuery,
+        mutates=True,
+    ),
+    Route(
+        "DELETE",
+        "/personal-access-tokens/{id}",
+        "revoke_token",
+        "End one token at once",
+        _TAG,
+        (*_OWN, *_OTHERS),
+        revoke_one,
+        RevokedAnswer,
+        gates=revoke_gates,
+        mutates=True,
+    ),
+    Route(
+        "GET",
+        "/virtual-accounts/{name}/token",
+        "read_account_token",
+        "Show the current token of a virtual account again",
+        _TAG,
+        (Action.VIRTUAL_ACCOUNT_READ_TOKEN,),
+        read_token,
+        VirtualAccountToken,
+        gates=read_gates,
+    ),
+    Route(
+        "POST",
+        "/virtual-accounts/{name}/regenerate-token",
+        "regenerate_account_token",
+        "Make a new token of a virtual account and let the ones before end",
+        _TAG,
+        (Action.VIRTUAL_ACCOUNT_ROTATE,),
+        regenerate_token,
+        RegeneratedAnswer,
+        gates=rotate_gates,
+        body=Body(model=RegenerateBody, required=False, example={"gracePeriodInDays": 7}),
+        mutates=True,
+    ),
+)

@@ -1,0 +1,560 @@
+"""The composition root: the only place that puts the parts of a process together.
+
+`serve` is what the command line runs; `running` is one process as a context manager (tests use it);
+`bootstrap` is what happens once before the first process serves: keys, the seeded change log, the offer
+to the first administrator, the demo estate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from authz import collector
+from conf.settings import EXAMPLES_PATH, MODEL_PATH, Settings
+from identity.directory import Directory
+from identity.first_admin import FirstAdmin
+from identity.first_start import Keys, prepare
+from identity.issue import Issued
+from identity.kept_tokens import KeptTokens, ended_by
+from identity.pins import Pins
+from policies.change import Entry
+from policies.loader import shipped
+from proxy import demo, doctor, host, logs
+from proxy.api.site import build_api
+from proxy.catalogue import Catalogue
+from proxy.gateway import Gateway
+from proxy.guard import Guard
+from proxy.health import Health
+from proxy.host import Places
+from proxy.metrics import Metrics
+from proxy.operations import add_operations
+from proxy.outbound import Client
+from proxy.outbound import Limits as UpstreamLimits
+from proxy.parts import Limits, Parts
+from proxy.responses import ResponseState
+from proxy.runtime import Clock, Runtime
+from proxy.secrets import SecretRules, Secrets
+from proxy.server import Server
+from proxy.workers import Supervisor, offer_snapshot, reserve_port, sibling_snapshots, socket_name
+from store.changes import ChangeLog
+from store.feed import Snapshot
+from store.journal import Journal
+from store.journal import Limits as JournalLimits
+from store.records import RecordStore, RecordsUnavailable
+from store.sealed import Sealer
+from store.shipper import Shipper
+from store.sqlite import SqliteStore
+from store.state import State
+
+SLOT = "GATEWARDEN_SLOT"  # which worker of the supervisor this process is
+TICK_SECONDS = 1.0
+_SHIP_SECONDS = 0.25
+
+log = logs.get("app")
+
+
+# --- the store, for the gateway and for commands on the host -----------------------------------------
+
+
+def database(settings: Settings) -> Path:
+    """The file of the embedded store.
+
+    Raises:
+        HostError: the store's URL is of a kind that this version does not have.
+    """
+    url = settings.store_url
+    if not url.startswith("sqlite:///"):
+        raise host.HostError(
+            f"the store `{url.partition('://')[0]}` is not supported", hint="use sqlite:///<path>"
+        )
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def keys_of(settings: Settings) -> Keys:
+    """The installation's keys, made at its first start. Blocking. Raises as `first_start.prepare`."""
+    given = settings.keys
+    return prepare(
+        settings.data,
+        established=Places(settings.data).established(database(settings)),
+        sealing=given.sealing.get_secret_value() if given.sealing else None,
+        signing=given.signing.get_secret_value() if given.signing else None,
+        installation=given.installation,
+    )
+
+
+def change_log(
+    settings: Settings, keys: Keys, clock: Clock, alarm: Callable[[str], None]
+) -> tuple[ChangeLog, State]:
+    """The change log, not yet started, and the short-lived state that lies beside it."""
+    store = SqliteStore(database(settings))
+    changes = ChangeLog(
+        store,
+        model_text=MODEL_PATH.read_text("utf-8"),
+        shipped=shipped(),
+        sealer=Sealer(keys.sealing),
+        clock=clock.now,
+        alarm=alarm,
+    )
+    return changes, State(store)
+
+
+@contextlib.asynccontextmanager
+async def started(changes: ChangeLog) -> AsyncIterator[ChangeLog]:
+    """The change log between its start and its end."""
+    with collector.paused():
+        await changes.start()
+    try:
+        yield changes
+    finally:
+        await changes.close()
+
+
+@contextlib.asynccontextmanager
+async def on_host(settings: Settings) -> AsyncIterator[ChangeLog]:
+    """The change log for a command on the host."""
+    keys = keys_of(settings)
+    changes, _ = change_log(settings, keys, Clock(), log.warning)
+    async with started(changes):
+        yield changes
+
+
+async def mint_on_host(
+    settings: Settings, subject: str, *, admin: bool, label: str, expires_at: datetime | None
+) -> Issued:
+    """`gatewarden token create`. Raises as `host.mint`."""
+    async with on_host(settings) as changes:
+        return await host.mint(
+            changes,
+            subject,
+            admin=admin,
+            label=label,
+            expires_at=expires_at,
+            now=Clock().now(),
+        )
+
+
+async def subject_on_host(settings: Settings, subject: str) -> str:
+    """The id behind `user:<e-mail>`. Raises as `host.subject_id`."""
+    if "@" not in subject:
+        return subject
+    async with on_host(settings) as changes:
+        return await host.subject_id(changes, subject)
+
+
+# --- once before the first process serves ------------------------------------------------------------
+
+
+async def bootstrap(settings: Settings, keys: Keys, clock: Clock) -> list[str]:
+    """Seeds the change log, applies the demo, offers the first administrator a token; lines to show."""
+    places = Places(settings.data)
+    host.publish_key(places, keys.public_key())
+    lines = [f"made {path}" for path in keys.created]
+    changes, state = change_log(settings, keys, clock, log.warning)
+    directory, first = Directory(), FirstAdmin(settings.data, state)
+    changes.subscribe(directory)
+    changes.subscribe(first)
+    async with started(changes):
+        if settings.demo:
+            lines += await demo.apply(
+                changes,
+                directory,
+                examples=EXAMPLES_PATH,
+                places=places,
+                url=own_url(settings),
+                now=clock.now(),
+            )
+        offer = await first.offer(clock.now())
+        if offer is not None:
+            until = f"{offer.expires_at:%Y-%m-%d %H:%M} UTC"
+            lines.append(
+                f"nobody administers yet: a one-time token is in {offer.path} (until {until})"
+            )
+    return lines
+
+
+def own_url(settings: Settings) -> str:
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    name = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
+    return f"http://{f'[{name}]' if ':' in name else name}:{settings.port}"
+
+
+# --- one process ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Process:
+    """A process that serves: where, and with what."""
+
+    port: int
+    runtime: Runtime
+    gateway: Gateway
+    health: Health
+
+
+class _Credentials:
+    """Keeps provider credentials resolved: dropped when an account changes, fetched before a request."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._stale = True
+
+    def changed(self, account: str) -> None:
+        """Called by the catalogue for each account whose document changed."""
+        self._secrets.forget(account)
+        self._stale = True
+
+    async def warm(self, catalogue: Catalogue) -> None:
+        """Resolves what changed, so that no request waits for the store."""
+        if self._stale:
+            self._stale = False
+            for account in await self._secrets.warm(catalogue.models()):
+                log.warning("the credential of an account does not resolve", account=account)
+
+
+class _Chores:
+    """What happens beside requests: the feed, the second's tick, shipping, erased tokens."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        gateway: Gateway,
+        state: State,
+        kept: KeptTokens,
+        shipper: Shipper,
+        credentials: _Credentials,
+    ) -> None:
+        self._runtime = runtime
+        self._gateway = gateway
+        self._state = state
+        self._kept = kept
+        self._shipper = shipper
+        self._credentials = credentials
+        self._ended: list[str] = []
+
+    def load(self, snapshot: Snapshot) -> None:
+        """An applier of the change log: nothing to do at the start."""
+
+    def apply(self, entry: Entry) -> None:
+        """Remembers which kept tokens ended with this entry."""
+        self._ended += ended_by(entry)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._runtime.changes.run_feed(stop))
+            group.create_task(_each(TICK_SECONDS, stop, self._tick))
+            group.create_task(_each(_SHIP_SECONDS, stop, self._ship))
+
+    async def _tick(self) -> None:
+        now = self._runtime.clock.now()
+        self._gateway.tick(now)
+        self._runtime.journal.tick(int(now.timestamp() * 1_000_000))
+        await self._credentials.warm(self._runtime.catalogue)
+        if self._ended:
+            ended, self._ended = self._ended, []
+            await self._kept.forget(ended)
+        await self._state.expire(now)
+
+    async def _ship(self) -> None:
+        # A store that stands still must not stop anything: the journal keeps what is not shipped.
+        try:
+            await self._shipper.run_once()
+        except RecordsUnavailable as error:
+            log.warning("records are not shipped", cause=str(error))
+
+
+async def _each(seconds: float, stop: asyncio.Event, work: Callable[[], Any]) -> None:
+    """Does `work` every `seconds` until `stop`; one failure does not end it."""
+    while not stop.is_set():
+        try:
+            await work()
+        except Exception:
+            log.exception("a background job failed", job=getattr(work, "__name__", ""))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(
+        contact=settings.contact,
+        body_bytes=limits.body_bytes,
+        form_bytes=limits.multipart_bytes,
+        body_depth=limits.body_depth,
+        body_seconds=limits.request_seconds,
+        stream_seconds=settings.upstream.stream_seconds,
+        max_stale=settings.policy.max_stale,
+        refusals_per_minute=limits.refusals_per_minute,
+        trusted_proxies=tuple(ip_network(item) for item in settings.trusted_proxies),
+    )
+
+
+def _outbound(settings: Settings, secrets: Secrets, clock: Clock) -> Client:
+    upstream = settings.upstream
+    return Client(
+        secrets,
+        Guard.of(upstream.allow_private),
+        clock.now,
+        limits=UpstreamLimits(
+            connect=upstream.connect_seconds,
+            answer=upstream.answer_seconds,
+            idle=upstream.idle_seconds,
+            total=upstream.stream_seconds,
+            max_answer=upstream.max_answer_bytes,
+        ),
+    )
+
+
+def _journal(settings: Settings, keys: Keys, changes: ChangeLog) -> Journal:
+    wanted = settings.journal
+    return Journal.open(
+        Places(settings.data).journal,
+        signing_key=keys.signing,
+        mode=wanted.mode.value,
+        installation=keys.installation,
+        host=os.uname().nodename,
+        limits=JournalLimits(
+            segment_bytes=wanted.segment_bytes, checkpoint_records=wanted.checkpoint_records
+        ),
+        checkpoint_seconds=wanted.checkpoint_seconds,
+        copy_to=wanted.copy_to,
+        change_head=lambda: (changes.head, changes.head_hash),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings,
+    keys: Keys,
+    *,
+    clock: Clock | None = None,
+    slot: int = 0,
+    reuse_port: bool = False,
+) -> AsyncIterator[Process]:
+    """One process, serving until the block ends; then it drains.
+
+    Raises:
+        GatewardenError: it cannot start (store, journal, extensions). OSError: the port is taken.
+    """
+    doctor.require_extensions()
+    clock = clock or Clock()
+    metrics = Metrics()
+
+    def alarm(text: str) -> None:
+        metrics.count("gatewarden_alarms", "policy")
+        log.error("alarm", text=text)
+
+    changes, state = change_log(settings, keys, clock, alarm)
+    secrets = Secrets(
+        SecretRules.of(settings.upstream.secret_env, settings.upstream.secret_folder),
+        environ=os.environ,
+        unseal=changes.secret,
+    )
+    directory, pins = Directory(), Pins()
+    first = FirstAdmin(settings.data, state)
+    kept = KeptTokens(Sealer(keys.sealing), state)
+    stop = asyncio.Event()
+    health = Health()
+    async with contextlib.AsyncExitStack() as stack:
+        credentials = _Credentials(secrets)
+        catalogue = Catalogue(credentials.changed)
+        for applier in (directory, pins, catalogue, first):
+            changes.subscribe(applier)
+        await stack.enter_async_context(started(changes))
+        journal = await asyncio.to_thread(_journal, settings, keys, changes)
+        stack.push_async_callback(journal.close)
+        records = await RecordStore.open(Places(settings.data).records)
+        stack.push_async_callback(records.close)
+        outbound = _outbound(settings, secrets, clock)
+        stack.push_async_callback(outbound.close)
+        gateway = Gateway(
+            Parts(
+                policy=changes,
+                directory=directory,
+                pins=pins,
+                catalogue=catalogue,
+                journal=journal,
+                outbound=outbound,
+                metrics=metrics,
+                state=ResponseState(state),
+                limits=_limits(settings),
+                clock=clock.now,
+            )
+        )
+        stack.callback(gateway.close)
+        runtime = Runtime(
+            settings, changes, directory, pins, catalogue, first, journal, metrics, clock
+        )
+        shipper = Shipper(Places(settings.data).journal, records)
+        chores = _Chores(runtime, gateway, state, kept, shipper, credentials)
+        for late in (gateway.streams, chores):
+            changes.subscribe(late)
+        _watch(runtime, health, settings)
+        control = build_api(runtime, refusals=gateway.refusals, kept_tokens=kept)
+        add_operations(control, health, lambda: _snapshots(settings, keys, slot, metrics))
+        port = await _listen(stack, settings, control, gateway, reuse_port)
+        if settings.workers > 1:
+            offered = await offer_snapshot(socket_name(keys.installation, slot), metrics.snapshot)
+            stack.callback(offered.close)
+        collector.settle()
+        stack.callback(gc.unfreeze)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        group.create_task(chores.run(stop))
+        try:
+            yield Process(port, runtime, gateway, health)
+        finally:
+            health.draining = True
+            stop.set()
+
+
+async def _listen(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    control: web.Application,
+    gateway: Gateway,
+    reuse_port: bool,
+) -> int:
+    """Both planes on one port; the port."""
+    control_runner = web.AppRunner(control, access_log=None, handle_signals=False)
+    await control_runner.setup()
+    stack.push_async_callback(control_runner.cleanup)
+    runner = web.ServerRunner(
+        Server(gateway, control_runner.server),
+        handle_signals=False,
+        shutdown_timeout=settings.drain_seconds,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(
+        runner, settings.host, settings.port, reuse_port=reuse_port or None, backlog=1024
+    )
+    await site.start()
+    return int(runner.addresses[0][1])
+
+
+async def _snapshots(
+    settings: Settings, keys: Keys, slot: int, metrics: Metrics
+) -> list[dict[str, list[Any]]]:
+    found = [metrics.snapshot()]
+    if settings.workers > 1:
+        found += await sibling_snapshots(keys.installation, settings.workers, slot)
+    return found
+
+
+def _watch(runtime: Runtime, health: Health, settings: Settings) -> None:
+    """Gauges, and the conditions of readiness."""
+    changes, journal, metrics = runtime.changes, runtime.journal, runtime.metrics
+
+    def age() -> float:
+        return changes.age(runtime.clock.now())
+
+    metrics.gauge("gatewarden_journal_depth", lambda: journal.depth)
+    metrics.gauge("gatewarden_journal_age_seconds", lambda: journal.age)
+    metrics.gauge("gatewarden_journal_writable", lambda: float(journal.writable))
+    metrics.gauge("gatewarden_policy_epoch", lambda: changes.engine.epoch)
+    metrics.gauge("gatewarden_policy_age_seconds", age)
+    metrics.gauge("gatewarden_up", lambda: float(health.ready))
+    stale = max(settings.policy.max_stale, TICK_SECONDS)
+    health.require(
+        "policy", lambda: (changes.problem is None, changes.problem or f"epoch {changes.head}")
+    )
+    health.require("store", lambda: (age() <= stale, f"read {age():.1f} s ago"))
+    health.require("journal", lambda: (journal.writable, f"{journal.depth} waiting"))
+
+
+# --- serve ------------------------------------------------------------------------------------------
+
+
+def serve(settings: Settings) -> int:
+    """Runs the gateway until SIGTERM or SIGINT; the exit code.
+
+    Raises:
+        GatewardenError: it cannot start, with what to do about it.
+    """
+    logs.configure(settings.log_level)
+    slot = os.environ.get(SLOT)
+    if slot is not None:
+        return _run(
+            _serve_one(settings, keys_of(settings), slot=int(slot), reuse_port=True), settings
+        )
+    doctor.require_extensions()
+    try:
+        held, port = reserve_port(settings.host, settings.port)
+    except OSError as error:
+        raise host.HostError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+            hint="another process has the port: stop it, or set GATEWARDEN_PORT",
+        ) from error
+    settings = settings.model_copy(update={"port": port})
+    try:
+        keys = keys_of(settings)
+        for line in asyncio.run(bootstrap(settings, keys, Clock())):
+            print(line, flush=True)
+        if settings.workers == 1:
+            return _run(_serve_one(settings, keys, slot=0, reuse_port=True), settings)
+        return asyncio.run(_supervise(settings))
+    finally:
+        held.close()
+
+
+def _run(work: Any, settings: Settings) -> int:
+    """On the loop that the settings name."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if settings.loop != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if settings.loop == "uvloop":
+                work.close()
+                raise host.HostError(
+                    "uvloop is not installed", hint="set GATEWARDEN_LOOP=asyncio"
+                ) from None
+        else:
+            factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        code: int = runner.run(work)
+    return code
+
+
+async def _serve_one(settings: Settings, keys: Keys, *, slot: int, reuse_port: bool) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with running(settings, keys, slot=slot, reuse_port=reuse_port) as process:
+        log.info("serving", url=own_url(settings), slot=slot, epoch=process.runtime.changes.head)
+        await stopping.wait()
+        log.info("draining", slot=slot)
+    return 0
+
+
+async def _supervise(settings: Settings) -> int:
+    environments = [
+        {
+            **os.environ,
+            SLOT: str(slot),
+            "GATEWARDEN_PORT": str(settings.port),
+            "GATEWARDEN_HOST": settings.host,
+            "GATEWARDEN_WORKERS": str(settings.workers),
+            "GATEWARDEN_DEMO": "false",
+        }
+        for slot in range(settings.workers)
+    ]
+    arguments = ["-m", "proxy.cli", "serve"]
+    supervisor = Supervisor(arguments, environments, drain_seconds=settings.drain_seconds)
+    log.info("supervising", url=own_url(settings), workers=settings.workers, pid=os.getpid())
+    return await supervisor.run()

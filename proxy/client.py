@@ -1,0 +1,295 @@
+"""The command line's client of the control API: synchronous, small, no dependency beyond the standard library.
+
+URL and token are handed in (the command line reads `GATEWARDEN_URL` and `GATEWARDEN_TOKEN`). Every failure
+is a `ClientError` that says what went wrong and how to mend it; the token is in no message and no `repr`.
+Redirects are refused: a token goes to the address that it was given for and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+
+from authz.errors import GatewardenError
+from policies.errors import Problem
+from proxy.api.collections import COLLECTIONS
+
+MAX_ANSWER = 64 * 1024 * 1024
+_LOOPBACK = ("localhost", "127.", "::1")
+
+
+class ClientError(GatewardenError):
+    """A call failed. `status` is 0 when there was no answer; `problems` are findings in documents."""
+
+    code = "client_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        code: str | None = None,
+        status: int = 0,
+        request_id: str = "",
+        decision_id: str = "",
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.status = status
+        self.request_id = request_id
+        self.decision_id = decision_id
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer in 2xx: the JSON body and the headers by lower-case name."""
+
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+    @property
+    def epoch(self) -> int:
+        """The change-log position that the answer was decided at, or that a change made."""
+        return int(self.headers.get("x-policy-epoch", "0"))
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
+        raise ClientError(
+            f"the server answers with a redirect to `{newurl[:200]}`",
+            hint="set GATEWARDEN_URL to the address that serves the API",
+            code="redirected",
+            status=code,
+        )
+
+
+@dataclass(slots=True)
+class Client:
+    """One server and one token."""
+
+    url: str
+    token: str = field(repr=False)
+    timeout: float = 30.0  # seconds without progress
+    _opener: OpenerDirector = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises ClientError: no usable URL, or no token."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ClientError(
+                f"`{self.url[:200]}` is not the URL of a server",
+                hint="set GATEWARDEN_URL, as http://127.0.0.1:8080",
+                code="no_url",
+            )
+        if parts.username or parts.query or parts.fragment:
+            raise ClientError("the URL holds more than an address", code="no_url")
+        if not self.token or not self.token.isascii() or not self.token.isprintable():
+            raise ClientError(
+                "there is no usable token",
+                hint="set GATEWARDEN_TOKEN; on the host: gatewarden token create",
+                code="no_token",
+            )
+        self.url = self.url.rstrip("/")
+        # A proxy of the environment must not see what goes to this very host.
+        own = parts.hostname.startswith(_LOOPBACK)
+        handlers = [_NoRedirect(), *([ProxyHandler({})] if own else [])]
+        self._opener = build_opener(*handlers)
+
+    # What the commands ask
+
+    def whoami(self) -> Reply:
+        """Who the token is."""
+        return self.call("GET", "/whoami")
+
+    def explain(
+        self,
+        action: str,
+        resource: str,
+        *,
+        subject: str | None = None,
+        context: Mapping[str, object] | None = None,
+    ) -> Reply:
+        """May `subject` (the caller itself if None) do `action` on `resource`, and why."""
+        body: dict[str, object] = {"action": action, "resource": resource}
+        if subject:
+            body["subject"] = subject
+        if context:
+            body["context"] = dict(context)
+        return self.call("POST", "/explain", body)
+
+    def apply(
+        self,
+        manifests: Sequence[Mapping[str, Any]],
+        *,
+        dry_run: bool = False,
+        source: str = "manual",
+        prune: bool = False,
+        comment: str = "",
+    ) -> Reply:
+        """Put documents, all or nothing; `dry_run` answers the plan."""
+        return self.call(
+            "PUT",
+            "/apply",
+            {
+                "manifests": list(manifests),
+                "dry_run": dry_run,
+                "source": source,
+                "prune": prune,
+                "comment": comment,
+            },
+        )
+
+    def export(self) -> Iterator[dict[str, Any]]:
+        """Every document that the token may read, as `{document, version, …}`."""
+        for collection in COLLECTIONS:
+            if not collection.fixed_name:
+                yield from self.pages(f"/{collection.path}")
+                continue
+            try:
+                yield self.call("GET", f"/{collection.path}").body
+            except ClientError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+
+    def delete(self, collection: str, name: str, *, dry_run: bool = False) -> Reply:
+        """Delete one document; the collection in singular or plural (`team`, `teams`)."""
+        known = {item.path: item.path for item in COLLECTIONS}
+        known |= {item.family: item.path for item in COLLECTIONS}
+        path = known.get(collection)
+        if path is None:
+            raise ClientError(
+                f"`{collection}` is no kind of document",
+                hint="one of " + ", ".join(sorted(item.family for item in COLLECTIONS)),
+                code="unknown_collection",
+            )
+        query = {"dry_run": "true"} if dry_run else None
+        fixed = next(item.fixed_name for item in COLLECTIONS if item.path == path)
+        whole = f"/{path}" if fixed else f"/{path}/{quote(name, safe='@')}"
+        return self.call("DELETE", whole, query=query)
+
+    def tokens(self) -> Iterator[dict[str, Any]]:
+        """The caller's own personal access tokens."""
+        yield from self.pages("/personal-access-tokens")
+
+    def create_token(
+        self,
+        name: str,
+        *,
+        email: str | None = None,
+        expires: str | None = None,
+        restrictions: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Reply:
+        """A new personal access token: the caller's own, or that of the user with `email`."""
+        body: dict[str, object] = {"name": name}
+        if expires:
+            body["expirationDate"] = expires
+        if restrictions is not None:
+            body["restrictions"] = list(restrictions)
+        if email is None:
+            return self.call("POST", "/personal-access-tokens", body)
+        return self.call("POST", "/personal-access-tokens/for-user", {**body, "email": email})
+
+    def revoke_token(self, token_id: str) -> Reply:
+        """End one token."""
+        return self.call("DELETE", f"/personal-access-tokens/{quote(token_id, safe='')}")
+
+    # How
+
+    def pages(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+        """The items of all pages of a list."""
+        cursor = ""
+        while True:
+            asked = {**(query or {}), **({"cursor": cursor} if cursor else {})}
+            body = self.call("GET", path, query=asked).body
+            yield from body["data"]
+            cursor = body.get("next") or ""
+            if not cursor:
+                return
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """One call; `path` is below `/api/v1`.
+
+        Raises:
+            ClientError: no connection, no JSON, or a status outside 2xx.
+        """
+        url = f"{self.url}/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
+        request = Request(url, method=method)
+        request.add_header("Authorization", f"Bearer {self.token}")
+        request.add_header("Accept", "application/json")
+        request.add_header("User-Agent", "gatewarden")
+        if body is not None:
+            request.data = json.dumps(body, ensure_ascii=False).encode()
+            request.add_header("Content-Type", "application/json")
+        try:
+            with self._opener.open(request, timeout=self.timeout) as response:
+                return self._reply(response)
+        except HTTPError as error:
+            with error:
+                raise self._refused(error) from None
+        except ssl.SSLError as error:
+            raise self._unreachable(error) from error
+        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
+            raise self._unreachable(error) from error
+
+    def _reply(self, response: HTTPResponse) -> Reply:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        raw = response.read(MAX_ANSWER + 1)
+        if len(raw) > MAX_ANSWER:
+            raise ClientError("the answer is too large", status=response.status)
+        try:
+            body = json.loads(raw)
+        except ValueError as error:
+            raise self._not_ours(response.status) from error
+        if not isinstance(body, dict):
+            raise self._not_ours(response.status)
+        return Reply(response.status, body, headers)
+
+    def _refused(self, error: HTTPError) -> ClientError:
+        try:
+            body = json.loads(error.read(MAX_ANSWER))
+            return ClientError(
+                str(body["detail"]),
+                hint=str(body.get("hint") or ""),
+                code=str(body["code"]),
+                status=error.code,
+                request_id=str(body.get("request_id") or ""),
+                decision_id=str(body.get("decision_id") or ""),
+                problems=tuple(Problem(**item) for item in body.get("problems") or ()),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, HTTPException):
+            return self._not_ours(error.code)
+
+    def _not_ours(self, status: int) -> ClientError:
+        return ClientError(
+            f"`{self.url}` answers {status} in a form that is not Gatewarden's",
+            hint="is GATEWARDEN_URL the address of the gateway, without a path?",
+            code="unexpected_answer",
+            status=status,
+        )
+
+    def _unreachable(self, error: Exception) -> ClientError:
+        reason = getattr(error, "reason", None) or error
+        return ClientError(
+            f"`{self.url}` cannot be reached: {str(reason).lower()[:200] or type(reason).__name__}",
+            hint="is the gateway running? check GATEWARDEN_URL",
+            code="unreachable",
+        )

@@ -1,0 +1,74 @@
+"""What the handlers of one process share. `app.py` fills it; nobody else makes one.
+
+The settings are seen through protocols, so that this side of the house does not import `conf`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from identity.directory import Directory
+from identity.first_admin import FirstAdmin
+from identity.pins import Pins
+from proxy.catalogue import Catalogue
+from proxy.metrics import Metrics
+from store.changes import ChangeLog
+from store.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class LimitsOf(Protocol):
+    """`conf.settings.LimitSettings`, as far as the control plane reads it."""
+
+    @property
+    def refusals_per_minute(self) -> int: ...
+
+
+class PolicyOf(Protocol):
+    """`conf.settings.PolicySettings`."""
+
+    @property
+    def max_stale(self) -> float: ...
+
+
+class SettingsOf(Protocol):
+    """`conf.settings.Settings`."""
+
+    @property
+    def contact(self) -> str: ...
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]: ...
+    @property
+    def limits(self) -> LimitsOf: ...
+    @property
+    def policy(self) -> PolicyOf: ...
+
+
+class Clock:
+    """The time of the process, in UTC; tests hand in one that stands still."""
+
+    def __init__(self, read: Callable[[], datetime] | None = None) -> None:
+        self._read = read
+
+    def now(self) -> datetime:
+        """Now, aware, UTC."""
+        return datetime.now(UTC) if self._read is None else self._read()
+
+
+@dataclass(slots=True)
+class Runtime:
+    """One process: its settings, its policy, who is who, and where things are written down."""
+
+    settings: SettingsOf
+    changes: ChangeLog
+    directory: Directory
+    pins: Pins
+    catalogue: Catalogue
+    first_admin: FirstAdmin
+    journal: Journal
+    metrics: Metrics
+    clock: Clock

@@ -1,0 +1,304 @@
+"""Changes on their way into the log: planned, judged, merged, written, and what became of them.
+
+One change, or several that give and take nobody's rights (tokens), go into one transaction after the head;
+if only the head moved they are planned again on the new one. Whoever holds the lock works for all that
+wait. A commit whose end nobody saw (a caller who hung up, a store that failed) is looked up in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from authz.conditions import Context
+from authz.decision import Asker
+from authz.errors import GatewardenError
+from policies.authorise import authorise, may_grant
+from policies.change import Change, Entry, Plan
+from policies.errors import Conflict, GuardRefused, InvalidDocuments, Problem
+from policies.guards import administers, administrator
+from store.errors import HeadMoved, StoreError, StoreUnavailable
+from store.feed import Alarm, Feed
+from store.port import Head, Store
+from store.preparing import Prepared, SealingVault, drive, prepare
+from store.sealed import Sealer
+
+_log = logging.getLogger("gatewarden.store")
+ATTEMPTS = 50  # how often a change is planned again because others were first
+_MERGED = 64  # changes in one transaction
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A change that waits to be committed, and what became of it."""
+
+    change: Change
+    asker: Asker | None
+    now: datetime
+    context: Context
+    attempt: Head | None = None  # written as this, if it was written: not known yet
+    entry: Entry | None = None
+    error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.entry is not None or self.error is not None
+
+    def result(self) -> Entry:
+        if self.error is not None:
+            raise self.error
+        assert self.entry is not None
+        return self.entry
+
+
+@dataclass(slots=True)
+class _Merged:
+    """Prepared changes that go into one transaction."""
+
+    waiting: list[_Waiting] = field(default_factory=list)
+    prepared: list[Prepared] = field(default_factory=list)
+
+    def takes(self, plan: Plan) -> bool:
+        """Whether a plan may join: nobody's rights depend on the others, and they touch other things."""
+        if not self.prepared:
+            return True
+        touched = {c.key for p in self.prepared for c in p.plan.documents}
+        return (
+            len(self.prepared) < _MERGED
+            and all(_is_neutral(p.plan) for p in self.prepared)
+            and _is_neutral(plan)
+            and touched.isdisjoint(c.key for c in plan.documents)
+        )
+
+
+def _is_neutral(plan: Plan) -> bool:
+    """Whether a plan gives and takes nobody's right to change things: it is about credentials only."""
+    return all(change.key[0] == "credential" for change in plan.documents)
+
+
+class Committer:
+    """Makes entries of changes. One a process; others are seen through the feed."""
+
+    def __init__(self, store: Store, feed: Feed, sealer: Sealer, alarm: Alarm) -> None:
+        self._store = store
+        self._feed = feed
+        self._sealer = sealer
+        self._alarm = alarm
+        self._queue: deque[_Waiting] = deque()
+        self._writing = asyncio.Lock()
+        self._administrator: str | None = (
+            None  # somebody who could administer when it was last asked
+        )
+
+    async def planned(
+        self, change: Change, asker: Asker | None, context: Context
+    ) -> tuple[Plan, SealingVault]:
+        """What a change comes to now, and the secrets that were sealed on the way."""
+
+        def grants(thing: str) -> bool:
+            assert asker is not None
+            return may_grant(self._feed.engine, asker, thing, context)
+
+        vault = SealingVault(self._sealer)
+        judged = grants if asker is not None else None
+        return await drive(self._store, self._feed.names, change, vault, judged), vault
+
+    async def commit(
+        self, change: Change, asker: Asker | None, now: datetime, context: Context
+    ) -> Entry:
+        """See `ChangeLog.commit`."""
+        waiting = _Waiting(change, asker, now, context)
+        self._queue.append(waiting)
+        try:
+            while not waiting.done:
+                async with self._writing:
+                    if not waiting.done:
+                        await self._commit_some()
+        finally:
+            if waiting in self._queue:
+                self._queue.remove(waiting)
+        return waiting.result()
+
+    async def _commit_some(self) -> None:
+        """Commits what waits, from the front, until something is decided."""
+        for _ in range(ATTEMPTS):
+            await self._settle()
+            base = self._feed.head
+            try:
+                merged = await self._merge(base)
+                if not merged.prepared:
+                    return
+                await self._write(base, merged)
+                return
+            except HeadMoved:
+                self._feed.look_again()
+                await self._feed.poll()
+        self._queue[0].error = Conflict("others are always first", hint="try again")
+        self._queue.popleft()
+
+    async def _merge(self, base: Head) -> _Merged:
+        """The changes from the front of the queue that can be written together after `base`.
+
+        Raises:
+            HeadMoved: entries of others were applied meanwhile.
+        """
+        merged = _Merged()
+        head = base
+        while self._queue:
+            waiting = self._queue[0]
+            try:
+                plan, vault = await self.planned(waiting.change, waiting.asker, waiting.context)
+                if self._feed.head != base:
+                    raise HeadMoved("others committed meanwhile")
+                if not merged.takes(plan):
+                    break
+                if not plan.empty:
+                    self._judge(plan, waiting)
+            except HeadMoved:
+                self._put_back(merged)
+                raise
+            except asyncio.CancelledError:
+                self._put_back(merged)
+                raise
+            except Exception as error:
+                if not isinstance(error, GatewardenError):
+                    _log.exception("a change could not be planned")
+                waiting.error = error
+                self._queue.popleft()
+                continue
+            self._queue.popleft()
+            if plan.empty:
+                waiting.entry = _no_entry(waiting, head)
+                continue
+            prepared = prepare(plan, head, waiting.now, vault.sealed)
+            merged.waiting.append(waiting)
+            merged.prepared.append(prepared)
+            head = prepared.after
+        return merged
+
+    def _put_back(self, merged: _Merged) -> None:
+        self._queue.extendleft(reversed(merged.waiting))
+
+    async def _write(self, base: Head, merged: _Merged) -> None:
+        """Raises: HeadMoved, and everything is back in the queue."""
+        try:
+            await self._store.commit(base, [prepared.batch for prepared in merged.prepared])
+            await self._feed.take(prepared.entry for prepared in merged.prepared)
+        except HeadMoved:
+            self._put_back(merged)
+            raise
+        except BaseException as error:
+            # It may have been written all the same. Whoever comes next looks into the log (`_settle`).
+            for waiting, prepared in zip(merged.waiting, merged.prepared, strict=True):
+                waiting.attempt = prepared.after
+            self._put_back(merged)
+            if isinstance(error, Exception):
+                _log.exception("a commit did not end well")
+                self._feed.look_again()
+                await self._settle_or_fail(merged.waiting)
+                return
+            raise
+        for waiting, prepared in zip(merged.waiting, merged.prepared, strict=True):
+            waiting.entry = prepared.entry
+            for text in prepared.plan.alarms:
+                self._alarm(f"epoch {prepared.entry.epoch}: {text}")
+
+    async def _settle(self) -> None:
+        """Finds out what became of attempts whose end nobody saw.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        open_ends = [waiting for waiting in self._queue if waiting.attempt is not None]
+        if not open_ends:
+            return
+        await self._store.head()  # behind every write that was begun
+        self._feed.look_again()
+        await self._feed.poll()
+        for waiting in open_ends:
+            attempt = waiting.attempt
+            assert attempt is not None
+            waiting.attempt = None
+            raw = await self._store.entries(attempt.epoch - 1, 1)
+            if raw and raw[0].hash == attempt.hash:
+                self._queue.remove(waiting)
+                waiting.entry = self._feed.read(raw[0])
+
+    async def _settle_or_fail(self, waiting: Sequence[_Waiting]) -> None:
+        try:
+            await self._settle()
+        except StoreError as error:
+            for one in waiting:
+                if one in self._queue:
+                    self._queue.remove(one)
+                    one.error = error
+            return
+        for one in waiting:
+            if one in self._queue:
+                self._queue.remove(one)
+                one.error = StoreUnavailable("the change could not be written", hint="try again")
+
+    # --- judging --------------------------------------------------------------------------------
+
+    def _judge(self, plan: Plan, waiting: _Waiting) -> None:
+        """Raises: InvalidDocuments (a cycle), NotAuthorised, GuardRefused."""
+        cycles = self._feed.engine.link_problems(plan.added, plan.removed)
+        if cycles:
+            raise InvalidDocuments(
+                tuple(Problem("request", 1, 1, "cycle", text) for text in cycles)
+            )
+        if waiting.asker is not None:
+            authorise(self._feed.engine, waiting.asker, plan, waiting.context)
+        self._guard(plan, waiting)
+
+    def _guard(self, plan: Plan, waiting: _Waiting) -> None:
+        """Somebody active must still be able to administer. Pure revocations commit with an alarm."""
+        denies = any(row.ptype == "p" and row.values[3] == "deny" for row in plan.added)
+        if not plan.removed and not denies:
+            return
+        context = Context({"time.now": waiting.now})
+        engine = self._feed.engine
+        if self._administrator is None or not administers(engine, self._administrator, context):
+            users = engine.resources_of("user:")
+            self._administrator = administrator(engine, users, context)
+        if self._administrator is None:
+            return  # nobody can now, so nothing is lost
+        # The change is tried on the live engine and taken back, in one synchronous step.
+        engine.apply(plan.added, plan.removed, engine.epoch)
+        try:
+            left: str | None = self._administrator
+            if not administers(engine, self._administrator, context):
+                left = administrator(engine, engine.resources_of("user:"), context)
+        finally:
+            engine.apply(plan.removed, plan.added, engine.epoch)
+        if left is not None:
+            self._administrator = left
+        elif plan.only_revokes:
+            self._alarm("after this change nobody active can write policy and assign roles")
+        else:
+            raise GuardRefused(
+                "afterwards nobody active could write policy and assign roles",
+                hint="give somebody else these rights first",
+            )
+
+
+def _no_entry(waiting: _Waiting, head: Head) -> Entry:
+    """What is answered for a change that changes nothing; it is not in the log."""
+    return Entry(
+        epoch=head.epoch,
+        at=waiting.now,
+        actor=waiting.change.actor,
+        source=waiting.change.source,
+        request_id=waiting.change.request_id,
+        comment=waiting.change.comment,
+        documents=(),
+        added=(),
+        removed=(),
+        digest=head.digest,
+        previous="",
+        hash=head.hash,
+    )

@@ -1,0 +1,101 @@
+"""How an entry is written: canonical JSON, chained by SHA-256. And how one is read again.
+
+`hash` covers the whole entry but itself, `previous` included. A reader that is older than `min_reader`
+must stop: it could misread what it does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from authz.rows import Row
+from policies.change import DocumentChange, Entry, Source
+from store.errors import LogDamaged, StoreTooNew
+
+SCHEMA = 1  # what this version writes
+READER = 1  # what this version reads
+_row_values = msgspec.json.Decoder(list[str]).decode
+_entry = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def row_of(text: str) -> Row:
+    """The row that `Row.text` wrote."""
+    values = _row_values(text)
+    return Row(values[0], tuple(values[1:]))
+
+
+def encode(entry: Entry) -> bytes:
+    """The canonical body: everything but the hash."""
+    body = {
+        "epoch": entry.epoch,
+        "at": entry.at.isoformat(),
+        "actor": entry.actor,
+        "source": entry.source.value,
+        "request_id": entry.request_id,
+        "comment": entry.comment,
+        "documents": [
+            [*change.key, change.before, change.after, change.version] for change in entry.documents
+        ],
+        "added": [[row.ptype, *row.values] for row in entry.added],
+        "removed": [[row.ptype, *row.values] for row in entry.removed],
+        "digest": entry.digest,
+        "previous": entry.previous,
+        "schema": entry.schema,
+        "min_reader": entry.min_reader,
+    }
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
+
+
+def hash_of(body: bytes) -> str:
+    """The hash of a body, as hex."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def decode(epoch: int, recorded: str, body: bytes) -> Entry:
+    """The entry of a body.
+
+    Raises:
+        StoreTooNew: a newer version wrote it. LogDamaged: it is not what was hashed, or not an entry.
+    """
+    if hash_of(body) != recorded:
+        raise LogDamaged(f"entry {epoch} of the change log is not what was written")
+    try:
+        data = _entry(body)
+        needs = int(data["min_reader"])
+        if needs > READER:
+            raise StoreTooNew(
+                f"entry {epoch} of the change log needs reader {needs}, this version is {READER}",
+                hint="update this process",
+            )
+        return Entry(
+            epoch=int(data["epoch"]),
+            at=datetime.fromisoformat(data["at"]),
+            actor=data["actor"],
+            source=Source(data["source"]),
+            request_id=data["request_id"],
+            comment=data["comment"],
+            documents=tuple(
+                DocumentChange((family, name), before, after, version)
+                for family, name, before, after, version in data["documents"]
+            ),
+            added=_rows(data["added"]),
+            removed=_rows(data["removed"]),
+            digest=data["digest"],
+            previous=data["previous"],
+            hash=recorded,
+            schema=int(data["schema"]),
+            min_reader=needs,
+        )
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise LogDamaged(f"entry {epoch} of the change log cannot be read") from error
+
+
+def _rows(listed: Iterable[list[str]]) -> tuple[Row, ...]:
+    return tuple(Row(ptype, tuple(values)) for ptype, *values in listed)

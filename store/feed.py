@@ -1,0 +1,289 @@
+"""What this process knows of the log: the live engine, the names, and who else follows.
+
+An entry is applied in one synchronous step (engine, names, appliers), so that no request sees half of it.
+Large entries are built aside first. Entries come from our own commits and from a poll of the store that
+sees other processes' commits. Whatever does not follow from what we have stops the feed: the process
+stays at its epoch and says that it is not ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from authz.engine import Engine
+from authz.errors import AuthzError
+from authz.rows import DIGEST_MODULUS, Row, digest_text
+from policies.change import Entry
+from policies.documents import Document, parse, parse_json
+from policies.estate import Names, fact_of
+from store.entries import decode, row_of
+from store.errors import LogDamaged, StoreError, StoreTooNew
+from store.facts import decode_fact
+from store.port import Head, RawDocument, RawEntry, Store
+from store.rebuild import digest_of_text, is_structural, rebuild
+
+_log = logging.getLogger("gatewarden.store")
+
+POLL_SECONDS = 0.1
+STEP_ROWS = 2_000  # more are built aside, in steps between turns of the loop
+_ENTRIES = 200  # read at once
+
+Alarm = Callable[[str], None]
+Clock = Callable[[], datetime]
+
+
+class Documents:
+    """The documents of a snapshot. Parsed as they are read, each time, so that few are held at once."""
+
+    def __init__(self, raw: list[RawDocument]) -> None:
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __iter__(self) -> Iterator[Document]:
+        return (parse_json(one.family, one.body) for one in self._raw)
+
+    def of(self, *families: str) -> Iterator[Document]:
+        """Those of some families only."""
+        wanted = frozenset(families)
+        return (parse_json(o.family, o.body) for o in self._raw if o.family in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What an applier starts from: every document as stored, at one epoch."""
+
+    documents: Documents
+    epoch: int
+    digest: str
+
+
+class Applier(Protocol):
+    """Somebody who follows the log. Both are synchronous and must not fail."""
+
+    def load(self, snapshot: Snapshot) -> None: ...
+    def apply(self, entry: Entry) -> None: ...
+
+
+class Feed:
+    """The log as this process has it."""
+
+    def __init__(self, store: Store, model_text: str, clock: Clock, alarm: Alarm) -> None:
+        self._store = store
+        self._model_text = model_text
+        self._clock = clock
+        self._alarm = alarm
+        self._appliers: list[Applier] = []
+        self._applying = asyncio.Lock()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._unread = True  # whether the store may have entries that we have not applied
+        self._last_poll: datetime | None = None
+        self.engine = Engine(model_text)
+        self.names = Names()
+        self.head = Head()
+        self.structure: frozenset[Row] = frozenset()  # rows that no document asserts, at the start
+        self.problem: str | None = "the policy is not loaded yet"
+
+    def subscribe(self, applier: Applier) -> None:
+        """Lets `applier` follow: it is loaded with the snapshot, then hears each entry."""
+        self._appliers.append(applier)
+
+    # --- start ----------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Starts over from the store: engine, names and appliers at the store's head.
+
+        Raises:
+            StoreError: the store cannot be read, or its log is damaged. AuthzError: so are its rows.
+        """
+        async with self._applying:
+            await self._load()
+
+    async def _load(self) -> None:
+        async with self._store.snapshot() as snapshot:
+            head = snapshot.head
+            built = await snapshot.rows(lambda texts: _build(self._model_text, texts, head.epoch))
+            if built is None or built.digest != head.digest:
+                self._alarm(f"the rows at epoch {head.epoch} do not match the log: rebuilt from it")
+                texts = await rebuild(self._store, head)
+                await self._store.rematerialise(head.epoch, texts)
+                built = _build(self._model_text, texts, head.epoch)
+            names = Names()
+            for key in await snapshot.ended():
+                names.note(key, None, ended=True)
+            for key, fact in await snapshot.facts():
+                names.note(key, decode_fact(fact))
+            raw = await snapshot.documents()
+        if built is None or built.digest != head.digest:
+            raise LogDamaged(f"the digest at epoch {head.epoch} is not what the log says")
+        self.engine, self.structure = built.engine, built.structure
+        self.names, self.head = names, head
+        loaded = Snapshot(Documents(raw), head.epoch, head.digest)
+        for applier in self._appliers:
+            applier.load(loaded)
+        self.problem = None
+        self._polled()
+
+    # --- entries --------------------------------------------------------------------------------
+
+    async def poll(self) -> int:
+        """Applies what others committed; how many entries that was.
+
+        Raises:
+            StoreError: the store does not answer, or an entry cannot be read (`problem` says so).
+        """
+        async with self._applying:
+            if await self._store.changed():
+                self._unread = True
+            count = 0
+            while self._unread:
+                raw = await self._store.entries(self.head.epoch, _ENTRIES)
+                for one in raw:
+                    await self._apply(self.read(one))
+                    count += 1
+                self._unread = len(raw) == _ENTRIES
+            self._polled()
+            return count
+
+    def look_again(self) -> None:
+        """Lets the next poll read entries although the store does not say that it changed."""
+        self._unread = True
+
+    async def take(self, entries: Iterable[Entry]) -> None:
+        """Applies entries of our own, which are durable; those that a poll already had are skipped."""
+        async with self._applying:
+            for entry in entries:
+                if entry.epoch > self.head.epoch:
+                    await self._apply(entry)
+
+    def read(self, raw: RawEntry) -> Entry:
+        """The entry that the store keeps. Raises: StoreError, and the feed stops."""
+        try:
+            return decode(raw.epoch, raw.hash, raw.body)
+        except StoreError as error:
+            self._stop(error)
+            raise
+
+    def _stop(self, error: StoreError) -> None:
+        if self.problem != error.message:
+            self.problem = error.message
+            self._alarm(f"the feed stopped at epoch {self.head.epoch}: {error.message}")
+
+    async def _apply(self, entry: Entry) -> None:
+        if (entry.epoch, entry.previous) != (self.head.epoch + 1, self.head.hash):
+            error = LogDamaged(f"entry {entry.epoch} does not follow entry {self.head.epoch}")
+            self._stop(error)
+            raise error
+        try:
+            if len(entry.added) + len(entry.removed) <= STEP_ROWS:
+                self.engine.apply(entry.added, entry.removed, entry.epoch)
+                self._follow(entry)
+            else:
+                await self._apply_in_steps(entry)
+        except AuthzError as error:
+            self._alarm(f"entry {entry.epoch} could not be applied and is loaded anew: {error}")
+            await self._load()
+        if self.engine.digest != self.head.digest:
+            self._alarm(f"the digest after epoch {self.head.epoch} differs: loaded anew")
+            await self._load()
+
+    async def _apply_in_steps(self, entry: Entry) -> None:
+        followed = False
+        for _ in self.engine.apply_in_steps(entry.added, entry.removed, entry.epoch):
+            if not followed and self.engine.epoch == entry.epoch:
+                # The swap was in this step: directory and rows move together.
+                followed = True
+                self._follow(entry)
+            await asyncio.sleep(0)
+        if not followed:
+            self._follow(entry)
+
+    def _follow(self, entry: Entry) -> None:
+        for change in entry.documents:
+            fact = fact_of(parse(change.after)) if change.after is not None else None
+            self.names.note(change.key, fact)
+        self.head = Head(entry.epoch, entry.hash, entry.digest)
+        for applier in self._appliers:
+            try:
+                applier.apply(entry)
+            except Exception as error:
+                # One that fails may hold what was revoked: the process must not go on as if it were ready.
+                self.problem = f"entry {entry.epoch} was not applied everywhere"
+                self._alarm(f"{type(applier).__name__} failed on entry {entry.epoch}: {error!r}")
+                _log.exception("an applier failed")
+        reached = [future for epoch, future in self._waiting if epoch <= entry.epoch]
+        self._waiting = [(e, f) for e, f in self._waiting if e > entry.epoch]
+        for future in reached:
+            if not future.done():
+                future.set_result(None)
+
+    # --- how far, how old -----------------------------------------------------------------------
+
+    def _polled(self) -> None:
+        self._last_poll = self._clock()
+
+    def age(self, now: datetime) -> float:
+        """Seconds since the store was last read with success; infinite before the first time."""
+        if self._last_poll is None:
+            return float("inf")
+        return max(0.0, (now - self._last_poll).total_seconds())
+
+    async def wait(self, epoch: int, timeout: float) -> bool:
+        """Whether this process has applied `epoch`, waiting for it at most `timeout` seconds."""
+        if self.head.epoch >= epoch:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((epoch, future))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await future
+        self._waiting = [(e, f) for e, f in self._waiting if f is not future]
+        return self.head.epoch >= epoch
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Polls until `stop` is set. A store that fails is tried again; `age` tells how long it has."""
+        while not stop.is_set():
+            try:
+                await self.poll()
+            except StoreTooNew:
+                pass  # said once; a newer version must take over
+            except StoreError as error:
+                _log.warning("the store was not read: %s", error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await stop.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    engine: Engine
+    digest: str
+    structure: frozenset[Row]
+
+
+def _build(model_text: str, texts: Iterable[str], epoch: int) -> _Built | None:
+    """An engine of the rows with their digest; None if a row cannot be taken. Runs off the loop."""
+    digest = 0
+    structure: list[Row] = []
+
+    def rows() -> Iterator[Row]:
+        nonlocal digest
+        for text in texts:
+            digest += digest_of_text(text)
+            row = row_of(text)
+            if is_structural(row):
+                structure.append(row)
+            yield row
+
+    try:
+        engine = Engine.load(model_text, rows(), epoch)
+    except (AuthzError, ValueError, LookupError, TypeError):
+        return None
+    return _Built(engine, digest_text(digest % DIGEST_MODULUS), frozenset(structure))
