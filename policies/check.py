@@ -7,7 +7,7 @@ so the shipped documents and the files themselves are all that a name may refer 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,24 @@ class Report:
 
 
 def check(
-    paths: Iterable[str | Path], *, now: datetime | None = None, skip_unsupported: bool = False
+    paths: Iterable[str | Path],
+    *,
+    now: datetime | None = None,
+    skip_unsupported: bool = False,
+    partial: bool = False,
 ) -> Report:
-    """The report on files and folders. `now` turns on the warnings about what has expired."""
+    """The report on files and folders. `now` turns on the warnings about what has expired.
+
+    `partial` says that the files are a part of an estate: a name that they do not declare may exist on
+    the service, so a dangling reference is a warning.
+    """
     loaded = load_paths(paths, skip_unsupported=skip_unsupported)
     problems = validate(loaded, None, now=now)
+    if partial:
+        problems = [
+            replace(found, severity="warning") if found.code == "dangling" else found
+            for found in problems
+        ]
     return Report(
         tuple(loaded.files), len(loaded.documents), tuple(problems), tuple(loaded.skipped)
     )

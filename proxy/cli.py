@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
@@ -108,11 +108,17 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
 @main.command(name="check")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--skip-unsupported", is_flag=True, help="Skip kinds that are not supported yet.")
+@click.option("--partial", is_flag=True, help="The files are a part: other names may exist.")
 @as_json
 @reports
-def check_(paths: tuple[Path, ...], skip_unsupported: bool, json_: bool) -> None:
+def check_(paths: tuple[Path, ...], skip_unsupported: bool, partial: bool, json_: bool) -> None:
     """Check policy files offline: every problem at once, with its place."""
-    report = check(paths, skip_unsupported=skip_unsupported)
+    report = check(
+        paths,
+        now=datetime.now(UTC),
+        skip_unsupported=skip_unsupported,
+        partial=partial,
+    )
     if json_:
         printing.as_json(report.to_json())
     else:

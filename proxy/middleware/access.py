@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ from proxy.api.problem import (
     TooManyRefusals,
     Unready,
 )
-from proxy.api.routes import PREFIX, Answer, Body, Call, Gate, Route
+from proxy.api.routes import PREFIX, SELF, Answer, Body, Call, Gate, Route
 from proxy.facts import NO_FIELDS, Facts
 from proxy.headers import client_ip, credential_of
 from proxy.middleware.request_id import DECISION_ID, EPOCH, REQUEST_ID
@@ -162,8 +163,10 @@ def ask(call: Call, alternatives: Iterable[Gate]) -> tuple[Gate, Decision]:
     first: tuple[Gate, Decision] | None = None
     for gate in alternatives:
         _named(call, gate.action)
+        # What somebody is told about himself is nothing that his team would have to hold as well.
+        asker = replace(call.principal, bound=None) if gate.resource == SELF else call.principal
         decision = call.runtime.changes.engine.decide(
-            call.principal, gate.action.value, gate.resource, call.context
+            asker, gate.action.value, gate.resource, call.context
         )
         if decision:
             return gate, decision

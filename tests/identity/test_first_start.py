@@ -216,6 +216,7 @@ def test_one_key_for_both_purposes_is_refused(data: Path) -> None:
         base64.b64decode(GOOD).hex().upper(),
         base64.urlsafe_b64encode(base64.b64decode(GOOD)).decode(),
     ],
+    ids=["base64", "unpadded", "with blanks", "hex", "upper hex", "url-safe"],
 )
 def test_key_from_the_settings_is_the_effective_one(data: Path, form: str) -> None:
     """A10: and then no file is made for it."""

@@ -18,8 +18,8 @@ from policies.planning import offline_user_id, plan
 MODEL = (Path(__file__).parents[2] / "conf" / "model.conf").read_text()
 
 
-def user(email: str, **fields: Any) -> Document:
-    return parse({"type": "user", "name": email, **fields})
+def user(address: str, /, **fields: Any) -> Document:
+    return parse({"type": "user", "name": address, **fields})
 
 
 def team(name: str, *members: str, **fields: Any) -> Document:

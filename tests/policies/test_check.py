@@ -64,3 +64,15 @@ def test_the_json_report_holds_the_same(tmp_path: Path) -> None:
 
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert check([tmp_path / "none"]).exit_code == 1
+
+
+def test_a_part_of_an_estate_may_name_what_it_does_not_declare(tmp_path: Path) -> None:
+    text = (
+        "type: role-binding\nname: x\nsubjects: [{type: team, name: search}]\n"
+        "permissions: [{resourceType: model, resourceFqn: acme/mini, role: no-such-role}]\n"
+    )
+    (tmp_path / "part.yaml").write_text(text)
+    assert check([tmp_path]).exit_code == 1
+    report = check([tmp_path], partial=True)
+    assert report.exit_code == 0
+    assert {problem.severity for problem in report.problems} == {"warning"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -182,8 +182,10 @@ async def commit(changes: ChangeLog, *documents: Document) -> None:
 
 
 @asynccontextmanager
-async def stack_on(folder: Path, **settings: Any) -> AsyncIterator[Stack]:
-    """A running control plane with the estate and a token for everybody."""
+async def stack_on(
+    folder: Path, *, estate: Sequence[dict[str, Any]] = ESTATE, **settings: Any
+) -> AsyncIterator[Stack]:
+    """A running control plane with the estate and a token for everybody (an empty one: for nobody)."""
     now = [NOW]
     clock = Clock(lambda: now[0])
     sealer = Sealer(SEALING)
@@ -201,7 +203,8 @@ async def stack_on(folder: Path, **settings: Any) -> AsyncIterator[Stack]:
     for applier in (directory, pins, catalogue, first_admin):
         changes.subscribe(applier)
     await changes.start()
-    await commit(changes, *load_mapping(list(ESTATE)).plain())
+    if estate:
+        await commit(changes, *load_mapping(list(estate)).plain())
     journal = Journal.open(folder / "journal", signing_key=Ed25519PrivateKey.generate())
     runtime = Runtime(
         settings=Settings(data=folder, **settings),
@@ -218,11 +221,12 @@ async def stack_on(folder: Path, **settings: Any) -> AsyncIterator[Stack]:
     client: TestClient[web.Request, web.Application] = TestClient(TestServer(app))
     await client.start_server()
     stack = Stack(runtime, client, store, now, folder)
-    for name in ("root", "member", "manager", "security", "auditor", "other"):
-        await stack.mint(name, user_subject(f"{name}@example.com"))
-    await stack.mint("restricted", user_subject("member@example.com"), restrictions=RESTRICTED)
-    await stack.mint("ops", account_subject("ops"))
-    await stack.mint("checkout", account_subject("checkout"))
+    if estate:
+        for name in ("root", "member", "manager", "security", "auditor", "other"):
+            await stack.mint(name, user_subject(f"{name}@example.com"))
+        await stack.mint("restricted", user_subject("member@example.com"), restrictions=RESTRICTED)
+        await stack.mint("ops", account_subject("ops"))
+        await stack.mint("checkout", account_subject("checkout"))
     try:
         yield stack
     finally:
