@@ -13,7 +13,7 @@ from authz.collector import paused
 from authz.conditions import decode
 from authz.enforcer import Enforcer
 from authz.errors import InvalidRow
-from authz.rows import ARITY, Row, digest_after, digest_of
+from authz.rows import ARITY, Row, digest_after, digest_of, digest_sum
 from authz.table import Table
 
 _BATCH = 4096
@@ -66,7 +66,7 @@ class Delta:
         with paused():
             while chunk := list(islice(source, _BATCH)):
                 _check(chunk)
-                digest += sum(map(digest_of, chunk))
+                digest += digest_sum(chunk)
                 for ptype, values in chunk:
                     if (batch := waiting.get(ptype)) is not None:
                         batch.append(values)
@@ -79,7 +79,7 @@ class Delta:
         self.digest = digest_after(self.digest + digest, (), ())
 
     def apply(self, added: list[Row], removed: list[Row]) -> None:
-        """One synchronous step.
+        """One synchronous step. What may fail comes first, and is undone when it does.
 
         Raises:
             InvalidRow: a removed row is not there or a row cannot be taken; everything is as before.
@@ -87,28 +87,34 @@ class Delta:
         _check(removed)
         _check(added)
         digest = digest_after(self.digest, added, removed)
-        done = 0
+        waiting: dict[str, list[tuple[str, ...]]] = {ptype: [] for ptype in ARITY}
+        for ptype, values in added:
+            waiting[ptype].append(values)
+        definitions = waiting.pop("c")
+        defined = gone = 0
         try:
+            for values in definitions:
+                self._add["c"](*values)
+                defined += 1
             for ptype, values in removed:
                 self._remove[ptype](*values)
-                done += 1
-            for ptype, values in added:
-                self._add[ptype](*values)
-                done += 1
+                gone += 1
         except Exception:
-            self._undo(added, removed, done)
+            for ptype, values in reversed(removed[:gone]):
+                self._add[ptype](*values)
+            for values in definitions[:defined]:
+                self._remove["c"](*values)
             raise
+        self.enforcer.index.load(waiting.pop("p"))
+        for ptype, batch in waiting.items():
+            add = self._add[ptype]
+            for values in batch:
+                add(*values)
         self.digest = digest
-
-    def _undo(self, added: list[Row], removed: list[Row], done: int) -> None:
-        for ptype, values in reversed(added[: max(0, done - len(removed))]):
-            self._remove[ptype](*values)
-        for ptype, values in reversed(removed[:done]):
-            self._add[ptype](*values)
 
 
 class Staged:
-    """A large delta. Graphs and indexes are changed on copies of what the rows touch."""
+    """A large delta, built aside of the graphs and indexes in use."""
 
     def __init__(self, delta: Delta) -> None:
         enforcer = delta.enforcer
@@ -166,9 +172,6 @@ class Staged:
             if isinstance(last, dict):
                 for _ in range(min(step, len(last))):
                     last.popitem()
-            elif isinstance(last, set):
-                for _ in range(min(step, len(last))):
-                    last.pop()
             if not last:
                 replaced.pop()
                 if len(replaced) % 16:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from authz.conditions import Context
+from authz.cycles import MAX_DEPTH, problems
 from authz.decision import (
     Asker,
     ConditionOutcome,
@@ -27,7 +28,6 @@ from authz.decision import (
 from authz.delta import Delta, Staged
 from authz.enforcer import Enforcer, Finding
 from authz.errors import AuthzError
-from authz.graph import MAX_DEPTH, problems
 from authz.index import Candidate
 from authz.kleene import Reading
 from authz.rows import Row, digest_text

@@ -5,21 +5,20 @@ reached from`, so one look-up answers a link, one intersection finds candidates,
 costs nothing to keep. Names that no row mentions are answered and forgotten. A change drops exactly the
 closures that it can alter, never the whole memory for one link.
 
-Cycles and chains of more than `MAX_DEPTH` links are refused by `problems`, which a plan asks before it
-commits; rows that were committed are taken as they are.
+Cycles and chains that are too long are refused by `cycles`, which a plan asks before it commits; rows
+that were committed are taken as they are.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 from casbin.rbac.role_manager import RoleManager
 
 from authz.errors import InvalidRow
+from authz.overlay import Overlay
 
-MAX_DEPTH = 8
 # More closures than this are not dropped one by one: the memory is set aside and taken apart in steps.
 WIDE = 512
 
@@ -55,7 +54,8 @@ class Graph(RoleManager):
         self._implied = implied
         # A single parent stands as itself: most of 100,000 users have few, and a tuple costs 48 bytes.
         self._parents: dict[str, str | tuple[str, ...]] = {}
-        self._children: dict[str, set[str]] = {}
+        # The members of each group; a dict of ten is a third of a set of ten.
+        self._children: dict[str, dict[str, bool]] = {}
         self._closures: dict[str, Closure] = {}
         self._retired: list[dict[str, Closure]] = []
         # The name asked last: one question asks for the same name at every row, known or not.
@@ -82,9 +82,9 @@ class Graph(RoleManager):
         self._parents[name1] = name2 if had is None else _with(had, name2)
         children = self._children.get(name2)
         if children is None:
-            self._children[name2] = {name1}
+            self._children[name2] = {name1: True}
         else:
-            children.add(name1)
+            children[name1] = True
 
     def delete_link(self, name1: str, name2: str, *domain: str) -> None:
         """One link less.
@@ -100,7 +100,7 @@ class Graph(RoleManager):
             self._parents[name1] = parents
         if parents != name2 and (not isinstance(parents, tuple) or name2 not in parents):
             children = self._children[name2]
-            children.discard(name1)
+            children.pop(name1, None)
             if not children:
                 del self._children[name2]
 
@@ -197,9 +197,9 @@ class Graph(RoleManager):
             parents[child] = parent if had is None else _with(had, parent)
             known = children.get(parent)
             if known is None:
-                children[parent] = {child}
+                children[parent] = {child: True}
             else:
-                known.add(child)
+                known[child] = True
 
     def staged(self) -> Staged:
         """A change built aside: nothing is seen of it before `Staged.commit`."""
@@ -253,20 +253,18 @@ class Graph(RoleManager):
 
 
 class Staged:
-    """A change of many links, built on copies; `commit` puts it in place in one step."""
+    """A change of many links, built aside; `commit` puts it in place in one step."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._parents: dict[str, str | tuple[str, ...] | None] = {}
-        self._children: dict[str, set[str]] = {}
+        self._children: dict[str, Overlay[bool]] = {}
 
     def add_link(self, name: str, group: str) -> int:
         """One link more; answers how many members had to be copied for it."""
         name, group = sys.intern(name), sys.intern(group)
         self._parents[name] = _with(self._parents_of(name), group)
-        children, copied = self._children_of(group)
-        children.add(name)
-        return copied
+        return self._children_of(group).put(name, True)
 
     def delete_link(self, name: str, group: str) -> int:
         """One link less; answers how many members had to be copied for it.
@@ -278,9 +276,7 @@ class Staged:
         self._parents[name] = left
         if left == group or (isinstance(left, tuple) and group in left):
             return 0
-        children, copied = self._children_of(group)
-        children.discard(name)
-        return copied
+        return self._children_of(group).put(name, None)
 
     def commit(self) -> list[object]:
         """Puts the change in place; answers what it replaced, for the caller to let go of in steps."""
@@ -288,30 +284,44 @@ class Staged:
         # Whose closure changes is below a changed name by links that are in the old and the new graph.
         graph._last = None
         graph._invalidate(self._parents)
-        old = [graph._children.get(name) for name in self._children]
-        _replace(graph._parents, self._parents)
-        _replace(graph._children, self._children)
-        return [one for one in old if one is not None]
+        for name, parents in self._parents.items():
+            if parents is None:
+                graph._parents.pop(name, None)
+            else:
+                graph._parents[name] = parents
+        replaced: list[object] = []
+        for group, staged in self._children.items():
+            old, new = graph._children.get(group), staged.commit()
+            if old is not None and old is not new:
+                replaced.append(old)
+            if new:
+                graph._children[group] = new
+            else:
+                graph._children.pop(group, None)
+        return replaced
+
+    def parents(self, name: str) -> tuple[str, ...]:
+        """The groups of `name` once the change is made."""
+        found = self._parents_of(name)
+        if found is None:
+            return ()
+        return (found,) if isinstance(found, str) else found
+
+    def children(self, name: str) -> Iterable[str]:
+        """The direct members of `name` once the change is made."""
+        staged = self._children.get(name)
+        return self._graph._children.get(name, {}) if staged is None else staged
 
     def _parents_of(self, name: str) -> str | tuple[str, ...] | None:
         if name in self._parents:
             return self._parents[name]
         return self._graph._parents.get(name)
 
-    def _children_of(self, name: str) -> tuple[set[str], int]:
-        copy = self._children.get(name)
-        if copy is not None:
-            return copy, 0
-        copy = self._children[name] = set(self._graph._children.get(name, ()))
-        return copy, len(copy)
-
-
-def _replace(into: dict[str, Any], staged: Mapping[str, Any]) -> None:
-    for name, value in staged.items():
-        if value:
-            into[name] = value
-        else:
-            into.pop(name, None)
+    def _children_of(self, name: str) -> Overlay[bool]:
+        staged = self._children.get(name)
+        if staged is None:
+            staged = self._children[name] = Overlay(self._graph._children.get(name, {}))
+        return staged
 
 
 def _with(had: str | tuple[str, ...] | None, parent: str) -> str | tuple[str, ...]:
@@ -331,88 +341,3 @@ def _without(
     at = had.index(parent)
     left = had[:at] + had[at + 1 :]
     return left if len(left) > 1 else left[0]
-
-
-def problems(
-    graph: Graph, added: Iterable[tuple[str, str]], removed: Iterable[tuple[str, str]] = ()
-) -> list[str]:
-    """What is wrong with the graph once a change is made to it: cycles, and chains that are too long.
-
-    Looks only at what the added links touch; the graph itself is not changed.
-    """
-    staged = graph.staged()
-    added = list(added)
-    for name, group in removed:
-        staged.delete_link(name, group)
-    for name, group in added:
-        staged.add_link(name, group)
-    up: dict[str, int] = {}
-    down: dict[str, int] = {}
-    found: dict[str, None] = {}
-
-    def above(name: str) -> Iterable[str]:
-        parents = staged._parents_of(name)
-        if parents is None:
-            return ()
-        return (parents,) if isinstance(parents, str) else parents
-
-    def below(name: str) -> Iterable[str]:
-        changed = staged._children.get(name)
-        return graph._children.get(name, set()) if changed is None else changed
-
-    for name, group in added:
-        try:
-            depth = 1 + _longest(group, above, up) + _longest(name, below, down)
-        except _CycleError as error:
-            found[f"`{error.args[0]}` would belong to itself"] = None
-            up, down = {}, {}  # half of a walk is left in them
-            continue
-        if depth > MAX_DEPTH:
-            found[
-                f"`{name}` -> `{group}` would make a chain of {depth} links; {MAX_DEPTH} is the most"
-            ] = None
-    return list(found)
-
-
-def check(links: Iterable[tuple[str, str]]) -> None:
-    """Refuses a set of links with a cycle or a chain of more than `MAX_DEPTH` links.
-
-    Raises:
-        InvalidRow: the first problem; its hint holds the others.
-    """
-    found = problems(Graph(), links)
-    if found:
-        raise InvalidRow(found[0], hint="; ".join(found[1:]))
-
-
-class _CycleError(Exception):
-    pass
-
-
-def _longest(start: str, following: Callable[[str], Iterable[str]], known: dict[str, int]) -> int:
-    """The most links that can be followed from `start`; `known` is filled on the way, -1 = being looked at."""
-    stack = [(start, iter(following(start)))]
-    if start in known:
-        if known[start] < 0:
-            raise _CycleError(start)
-        return known[start]
-    known[start] = -1
-    best = {start: 0}
-    while stack:
-        name, rest = stack[-1]
-        nxt = next(rest, None)
-        if nxt is None:
-            stack.pop()
-            known[name] = best.pop(name)
-            if stack:
-                holder = stack[-1][0]
-                best[holder] = max(best[holder], known[name] + 1)
-        elif nxt not in known:
-            known[nxt] = -1
-            best[nxt] = 0
-            stack.append((nxt, iter(following(nxt))))
-        elif known[nxt] < 0:
-            raise _CycleError(nxt)
-        else:
-            best[name] = max(best[name], known[nxt] + 1)
-    return known[start]

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Container, Iterable, Iterator, KeysView
 
 from authz.errors import InvalidRow
+from authz.overlay import Overlay
 
 # A row as Casbin's `p` definition has it: subject, object, action, effect, condition, rule id.
 Candidate = tuple[str, str, str, str, str, str]
@@ -34,10 +35,6 @@ class Shelf:
         self.usual = usual
         self.entries = entries
 
-    def copy(self) -> Shelf:
-        """A shelf that can change while this one is in use."""
-        return Shelf(self.usual, dict(self.entries))
-
     def slim(self, values: tuple[str, ...]) -> Slim:
         """The row without what the keys say."""
         _, _, action, effect, condition, rule = values
@@ -54,26 +51,34 @@ class Shelf:
 
     def add(self, values: tuple[str, ...]) -> None:
         """One row more."""
-        subject, slim = values[0], self.slim(values)
-        had = self.entries.get(subject)
-        if had is None:
-            self.entries[sys.intern(subject)] = slim
-        else:
-            # A new list each time: a staged copy shares its entries with the index in use.
-            self.entries[subject] = [*had, slim] if isinstance(had, list) else [had, slim]
+        had = self.entries.get(values[0])
+        self.entries[sys.intern(values[0])] = self.with_row(had, values)
 
     def remove(self, values: tuple[str, ...]) -> None:
         """One row less. Raises: InvalidRow."""
-        subject, slim = values[0], self.slim(values)
-        had = self.entries.get(subject)
+        left = self.without_row(self.entries.get(values[0]), values)
+        if left is None:
+            del self.entries[values[0]]
+        else:
+            self.entries[values[0]] = left
+
+    def with_row(self, had: Entry | None, values: tuple[str, ...]) -> Entry:
+        """What stands at the row's subject once the row is added; `had` itself is not changed."""
+        slim = self.slim(values)
+        if had is None:
+            return slim
+        return [*had, slim] if isinstance(had, list) else [had, slim]
+
+    def without_row(self, had: Entry | None, values: tuple[str, ...]) -> Entry | None:
+        """What stands at the row's subject once the row is gone, None for nothing. Raises: InvalidRow."""
+        slim = self.slim(values)
         if isinstance(had, list) and slim in had:
             at = had.index(slim)
             left = had[:at] + had[at + 1 :]
-            self.entries[subject] = left if len(left) > 1 else left[0]
-        elif had == slim:
-            del self.entries[subject]
-        else:
-            raise InvalidRow(f"there is no row `{', '.join(values)}`")
+            return left if len(left) > 1 else left[0]
+        if had == slim:
+            return None
+        raise InvalidRow(f"there is no row `{', '.join(values)}`")
 
     def rows(self, obj: str) -> Iterator[Candidate]:
         """Every row."""
@@ -179,17 +184,17 @@ class Index:
 
 
 class StagedIndex:
-    """A change of many rows, built on copies of the shelves that it touches."""
+    """A change of many rows, built aside."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, tuple[Shelf, Overlay[Entry]]] = {}
         self._count = 0
 
     def add(self, *values: str) -> int:
         """One row more; answers how many entries had to be copied for it."""
-        shelf, copied = self._own(values)
-        shelf.add(values)
+        shelf, entries = self._own(values)
+        copied = entries.put(sys.intern(values[0]), shelf.with_row(entries.get(values[0]), values))
         self._count += 1
         return copied
 
@@ -199,8 +204,8 @@ class StagedIndex:
         Raises:
             InvalidRow: there is no such row.
         """
-        shelf, copied = self._own(values)
-        shelf.remove(values)
+        shelf, entries = self._own(values)
+        copied = entries.put(values[0], shelf.without_row(entries.get(values[0]), values))
         self._count -= 1
         return copied
 
@@ -208,23 +213,22 @@ class StagedIndex:
         """Puts the change in place in one step; answers what it replaced, to let go of in steps."""
         shelves = self._index._shelves
         replaced: list[object] = []
-        for obj, shelf in self._shelves.items():
-            old = shelves.get(obj)
-            if old is not None:
-                replaced.append(old.entries)
-            if shelf.entries:
+        for obj, (shelf, staged) in self._shelves.items():
+            entries = staged.commit()
+            if entries is not shelf.entries:
+                replaced.append(shelf.entries)
+                shelf.entries = entries
+            if entries:
                 shelves[obj] = shelf
-            elif old is not None:
-                del shelves[obj]
+            else:
+                shelves.pop(obj, None)
         self._index._count += self._count
         return replaced
 
-    def _own(self, values: tuple[str, ...]) -> tuple[Shelf, int]:
-        shelf = self._shelves.get(values[1])
-        if shelf is not None:
-            return shelf, 0
-        obj = sys.intern(values[1])
-        old = self._index._shelves.get(obj)
-        shelf = Shelf(sys.intern(values[2]), {}) if old is None else old.copy()
-        self._shelves[obj] = shelf
-        return shelf, len(shelf.entries)
+    def _own(self, values: tuple[str, ...]) -> tuple[Shelf, Overlay[Entry]]:
+        own = self._shelves.get(values[1])
+        if own is None:
+            obj = sys.intern(values[1])
+            shelf = self._index._shelves.get(obj) or Shelf(sys.intern(values[2]), {})
+            own = self._shelves[obj] = (shelf, Overlay(shelf.entries))
+        return own

@@ -58,17 +58,25 @@ def row(ptype: str, *values: str) -> Row:
 
 
 # Byte for byte what `Row.text` gives (tested), at a tenth of its price: a start digests a million rows.
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode_lines
 
 
 def digest_of(item: Row) -> int:
     """SHA-256 of the canonical row as a number."""
-    return int.from_bytes(hashlib.sha256(_encode((item[0], *item[1]))).digest(), "big")
+    return digest_sum((item,))
+
+
+def digest_sum(rows: Iterable[Row]) -> int:
+    """The sum of the digests of rows, not reduced."""
+    # Canonical JSON has no newline of its own, so that the rows can be written in one go.
+    lines = _encode([(ptype, *values) for ptype, values in rows]).split(b"\n")
+    sha256, number = hashlib.sha256, int.from_bytes
+    return sum([number(sha256(line).digest(), "big") for line in lines[:-1]])
 
 
 def digest_after(digest: int, added: Iterable[Row], removed: Iterable[Row]) -> int:
     """The digest of a set of rows once a delta is applied to it."""
-    return (digest + sum(map(digest_of, added)) - sum(map(digest_of, removed))) % DIGEST_MODULUS
+    return (digest + digest_sum(added) - digest_sum(removed)) % DIGEST_MODULUS
 
 
 def digest_text(digest: int) -> str:

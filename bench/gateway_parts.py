@@ -1,169 +1,117 @@
-"""The gateway of `bench/relay.py`: real parts over a policy of the asked size, made in memory.
+"""The gateway of `bench/relay.py`: the whole process of `gatewarden serve`, over an estate of 10,000 grants.
 
-Only the change log is stood in for, because a bench has no changes; it answers from the same engine.
+The estate is committed through the change log like any other, then the process starts from it: feed,
+journal with fdatasync, shipping to the records store, metrics. Nothing is left out or stood in for.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from authz.engine import Engine
-from authz.rows import Row, row
-from conf.settings import MODEL_PATH
-from identity.directory import Directory
-from identity.pins import Pins
-from identity.principal import CredentialKind
-from identity.tokens import mint
-from policies.documents import Credential, Document, User, parse
-from proxy.catalogue import Catalogue
-from proxy.gateway import Gateway
-from proxy.guard import Guard
-from proxy.metrics import Metrics
-from proxy.outbound import Client
-from proxy.parts import Parts, utc_now
-from proxy.secrets import SecretRules, Secrets
-from proxy.server import Server
-from store.journal import Journal
+from authz.conditions import Context
+from conf.settings import Settings, UpstreamSettings
+from identity.issue import credential_document
+from identity.principal import CredentialKind, Principal
+from identity.tokens import Minted, mint
+from policies.change import Change, Source
+from policies.documents import Document, parse
+from proxy.app import keys_of, on_host, running
+from store.changes import ChangeLog
 
 ACCOUNTS = 20
-MODELS = 20  # of each account
+MODELS = 20  # of each account; the second half has subjects of its own
+SUBJECTS = 40  # of each of those: 8,000 grants
+COLLABORATORS = 100  # of each account: 2,000 grants
+CALLERS = 1_000
+TEAMS = 100
 KEY = "GATEWARDEN_SECRET_BENCH"
 
 
-@dataclass
-class Standing:
-    """A change log in which nothing happens."""
-
-    engine: Engine
-    head: int = 1
-
-    def age(self, now: datetime) -> float:
-        return 0.0
-
-    async def poll(self) -> int:
-        return 0
-
-
-@dataclass
-class Estate:
-    documents: list[Document]
-
-
-def rows_of(grants: int, users: int) -> list[Row]:
-    """Users in ten teams each, teams with roles, and grants on models and accounts."""
+def estate(upstream: int) -> list[Document]:
+    """Callers in ten teams each, and accounts whose grants name teams and callers."""
     chance = random.Random(7)
-    rows = [row("g3", "model:use", "role:provider-account-access")]
-    for account in range(ACCOUNTS):
-        for model in range(MODELS):
-            thing = f"model:acme{account}/m{model}"
-            rows += [
-                row("g2", thing, f"open-models:acme{account}"),
-                row("g2", thing, f"provider-account:acme{account}"),
-                row("g2", thing, "any:model"),
-            ]
-    teams = max(users // 10, 1)
-    for user in range(users):
-        rows.append(row("g", f"user:u-{user}", "team:everyone"))
-        rows += [
-            row("g", f"user:u-{user}", f"team:t{team}") for team in chance.sample(range(teams), 10)
-        ]
-    made: set[tuple[str, str]] = set()
-    while len(made) < grants:
-        subject = f"team:t{chance.randrange(teams)}"
-        if chance.random() < 0.5:
-            subject = f"user:u-{chance.randrange(users)}"
-        account = chance.randrange(ACCOUNTS)
-        thing = f"model:acme{account}/m{chance.randrange(MODELS)}"
-        made.add((subject, thing if chance.random() < 0.8 else f"open-models:acme{account}"))
-    rows += [
-        row("p", subject, thing, "role:provider-account-access", "allow", "", f"bench/g{n}#x")
-        for n, (subject, thing) in enumerate(sorted(made))
+    callers = [f"virtualaccount:app{n}" for n in range(CALLERS)]
+    teams = [f"team:t{n}" for n in range(TEAMS)]
+    subjects = callers + teams
+    members = {team: [] for team in teams}  # type: dict[str, list[str]]
+    for caller in callers:
+        for team in chance.sample(teams, 10):
+            members[team].append(caller)
+    documents: list[dict[str, object]] = [
+        {"type": "virtual-account", "name": caller.partition(":")[2]} for caller in callers
     ]
-    return rows
-
-
-async def gateway(
-    folder: Path, upstream: int, grants: int, users: int, pairs: int
-) -> tuple[Server, Callable[[], None]]:
-    """The server, and what is to be called each second. Writes `pairs.json` into `folder`."""
-    folder.mkdir(parents=True)
-    documents: list[Document] = [
-        parse(
+    documents += [
+        {"type": "team", "name": team.partition(":")[2], "members": members[team]} for team in teams
+    ]
+    for account in range(ACCOUNTS):
+        models: list[dict[str, object]] = [
+            {"type": "integration/model/openai", "name": f"m{n}", "model_id": "gpt-bench"}
+            for n in range(MODELS)
+        ]
+        for model in models[MODELS // 2 :]:
+            model["authorized_subjects"] = chance.sample(subjects, SUBJECTS)
+        documents.append(
             {
                 "type": "provider-account/openai-compatible",
                 "name": f"acme{account}",
                 "base_url": f"http://127.0.0.1:{upstream}/v1",
                 "auth_data": {"type": "api-key", "api_key": f"env:{KEY}"},
-                "integrations": [
-                    {"type": "integration/model/openai", "name": f"m{n}", "model_id": "gpt-bench"}
-                    for n in range(MODELS)
+                "collaborators": [
+                    {"subject": subject, "role_id": "provider-account-access"}
+                    for subject in chance.sample(subjects, COLLABORATORS)
                 ],
+                "integrations": models,
             }
         )
-        for account in range(ACCOUNTS)
-    ]
-    tokens = []
-    for user in range(users):
-        minted = mint(CredentialKind.PAT)
-        tokens.append(minted.secret)
-        documents += [
-            User(name=f"u-{user}"),
-            Credential(
-                name=minted.id,
-                token_kind="pat",
-                subject=f"user:u-{user}",
-                digest=minted.digest,
-                created_at=utc_now(),
-            ),
-        ]
-    directory, catalogue, pins = Directory(), Catalogue(), Pins()
-    for applier in (directory, catalogue, pins):
-        applier.load(Estate(documents))
-    engine = Engine.load(MODEL_PATH.read_text(), rows_of(grants, users), 1)
-    journal = Journal.open(folder / "journal", signing_key=Ed25519PrivateKey.generate())
-    secrets = Secrets(SecretRules.of([f"{KEY}=*"]), environ={KEY: "sk-bench"})
-    made = Gateway(
-        Parts(
-            policy=Standing(engine),
-            directory=directory,
-            pins=pins,
-            catalogue=catalogue,
-            journal=journal,
-            outbound=Client(secrets, Guard.of(["127.0.0.0/8"]), utc_now),
-            metrics=Metrics(),
-        )
-    )
-    usable = _pairs(engine, directory, tokens, catalogue, pairs)
-    (folder / "pairs.json").write_text(json.dumps(usable))
-
-    def tick() -> None:
-        now = utc_now()
-        made.tick(now)
-        journal.tick(int(now.timestamp() * 1_000_000))
-
-    return Server(made), tick
+    return [parse(document) for document in documents]
 
 
-def _pairs(
-    engine: Engine, directory: Directory, tokens: list[str], catalogue: Catalogue, count: int
-) -> list[tuple[str, str]]:
-    """Tokens, each with a model that it may use."""
-    from authz.conditions import Context
+async def fill(changes: ChangeLog, upstream: int, pairs: int) -> list[tuple[str, str]]:
+    """Commits the estate and its tokens; tokens with a model that each may use."""
 
-    found = []
-    ids = [model.id for model in catalogue.models()]
-    for number, token in enumerate(tokens):
-        principal = directory.authenticate(token, utc_now())
-        usable = engine.visible(principal, "model:use", ids, Context())
-        if usable:
-            found.append((token, usable[number % len(usable)].removeprefix("model:")))
-        if len(found) == count:
-            break
+    async def commit(documents: list[Document]) -> None:
+        now = datetime.now(UTC)
+        change = Change("host", Source.HOST, "bench", tuple(documents))
+        await changes.commit(change, None, now)
+
+    await commit(estate(upstream))
+    names = [f"model:acme{account}/m{n}" for account in range(ACCOUNTS) for n in range(MODELS)]
+    found: list[tuple[str, str]] = []
+    credentials: list[Document] = []
+    for number in range(CALLERS):
+        minted = mint(CredentialKind.VAT)
+        subject = f"virtualaccount:app{number}"
+        credentials.append(_credential(minted, subject))
+        caller = Principal(subject, minted.id, CredentialKind.VAT)
+        usable = changes.engine.visible(caller, "model:use", names, Context())
+        if usable and len(found) < pairs:
+            model = usable[number % len(usable)].removeprefix("model:")
+            found.append((minted.secret, model))
+    await commit(credentials)
     return found
+
+
+def _credential(minted: Minted, subject: str) -> Document:
+    return credential_document(minted, subject, now=datetime.now(UTC), created_by="host")
+
+
+@asynccontextmanager
+async def gateway(folder: Path, port: int, upstream: int, pairs: int) -> AsyncIterator[None]:
+    """Serves on `port` while the block runs. Writes `pairs.json` into `folder`."""
+    settings = Settings(
+        data=folder,
+        port=port,
+        upstream=UpstreamSettings(allow_private=("127.0.0.0/8",), secret_env=(f"{KEY}=*",)),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = keys_of(settings)
+    async with on_host(settings) as changes:
+        usable = await fill(changes, upstream, pairs)
+    (folder / "pairs.json").write_text(json.dumps(usable))
+    async with running(settings, keys):
+        yield

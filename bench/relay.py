@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import importlib.util
 import json
@@ -30,9 +31,7 @@ from pathlib import Path
 from typing import Any, cast
 
 PAIRS = 64  # (token, model) pairs that the load goes through
-USERS = 1_000
-GRANTS = 10_000
-THRESHOLDS = (20_000, 20, 50)  # as `proxy/app.py` sets them
+THRESHOLDS = (20_000, 20, 50)  # as `authz/collector.py` sets them for the gateway
 CHUNKS = 5
 ANSWER = json.dumps(
     {
@@ -162,18 +161,11 @@ async def serve_bare(port: int, options: argparse.Namespace) -> None:
 
 
 async def serve_gateway(port: int, options: argparse.Namespace) -> None:
-    """All real parts: 10,000 grants, 1,000 users, the journal on disk with fdatasync."""
+    """The whole process, as `gatewarden serve` runs it; it also sets the collector itself."""
     from bench.gateway_parts import gateway
 
-    server, tick = await gateway(Path(options.folder), options.upstream, GRANTS, USERS, PAIRS)
-    loop = asyncio.get_running_loop()
-    await loop.create_server(server, "127.0.0.1", port)
-
-    def beat() -> None:
-        tick()
-        loop.call_later(1, beat)
-
-    beat()
+    stack = contextlib.AsyncExitStack()
+    await stack.enter_async_context(gateway(Path(options.folder), port, options.upstream, PAIRS))
 
 
 ROLES: dict[str, Callable[[int, argparse.Namespace], Coroutine[Any, Any, None]]] = {
@@ -245,9 +237,15 @@ def start(role: str, name: str, loop: str, tuned: bool, **more: object) -> Serve
     command += ["--tuned"] if tuned else []
     for key, value in more.items():
         command += [f"--{key}", str(value)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    environment = {**os.environ, "GATEWARDEN_SECRET_BENCH": "sk-bench"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None
-    line = process.stdout.readline().split()
+    line: list[bytes] = []
+    while not line or line[0] != b"ready":  # the gateway logs before it is ready
+        text = process.stdout.readline()
+        if not text:
+            break
+        line = text.split()
     if line != [b"ready", str(process.pid).encode()]:
         raise SystemExit(f"{name} did not start")
     return Server(name, port, process)
@@ -357,12 +355,12 @@ def compare(loop: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     servers = [
         start("bare", "bare", loop, False, upstream=upstream.port),
         start("bare", "bare, tuned", loop, True, upstream=upstream.port),
-        start("gateway", "gateway", loop, True, upstream=upstream.port, folder=data / "a"),
+        start("gateway", "gateway", loop, False, upstream=upstream.port, folder=data / "a"),
     ]
     streaming = [
         slow,
         start("bare", "bare", loop, False, upstream=slow.port),
-        start("gateway", "gateway", loop, True, upstream=slow.port, folder=data / "b"),
+        start("gateway", "gateway", loop, False, upstream=slow.port, folder=data / "b"),
     ]
     by_name = {server.name: server for server in servers}
     try:

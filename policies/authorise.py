@@ -169,30 +169,33 @@ class _Judgement:
     ) -> Iterator[Need]:
         family, name = change.key
         thing = f"{KIND_OF_FAMILY[family].value}:{name}"
-        container = f"any:{KIND_OF_FAMILY[family].value}"
         if family == "role-binding":
             yield from self._binding(delta)
         elif after is None:
             yield _DELETE[family], thing
         elif before is None:
-            owner = (
-                after.owned_by.team
-                if isinstance(after, VirtualAccount) and after.owned_by
-                else None
-            )
-            where = (
-                f"team:{owner}" if owner is not None and f"team:{owner}" not in self._new else ""
-            )
-            yield _CREATE.get(family, _WRITE[family]), where or container
+            owner = after.owned_by if isinstance(after, VirtualAccount) else None
+            yield self._create(family, owner.team if owner is not None else None)
         elif isinstance(before, Team) and isinstance(after, Team):
             yield from self._team(thing, before, after)
         else:
             yield _WRITE[family], thing
+        if name in self._plan.readdressed and before is not None:
+            yield from self._acting_as(thing)  # who has the address can sign in as this user
         if isinstance(after, VirtualAccount) and isinstance(before, VirtualAccount):
             yield from self._account(thing, before, after, delta)
-        yield from _patterns(before, after)
+        for account in _patterns(before, after):
+            yield Action.ACCESS_GRANT, self._existing(account)
         if host_references(change.after) - host_references(change.before):
-            yield Action.PROVIDER_ACCOUNT_CREATE, container
+            yield Action.PROVIDER_ACCOUNT_CREATE, "any:provider-account"
+
+    def _create(self, family: str, owner: str | None) -> Need:
+        """The right to create: on the container, or for an owned account on the team that owns it."""
+        action = _CREATE.get(family, _WRITE[family])
+        need = (action, f"any:{KIND_OF_FAMILY[family].value}")
+        if owner is None or f"team:{owner}" in self._new or self.may(need):
+            return need
+        return action, f"team:{owner}"
 
     def _binding(self, delta: Delta) -> Iterator[Need]:
         """A role binding has no action of its own: what it gives and takes decides."""
@@ -230,7 +233,7 @@ class _Judgement:
         if moved:
             yield Action.VIRTUAL_ACCOUNT_WRITE, "any:virtualaccount"
             if after.owned_by is not None and after.owned_by.team is not None:
-                yield Action.VIRTUAL_ACCOUNT_CREATE, f"team:{after.owned_by.team}"
+                yield self._create("virtual-account", after.owned_by.team)
         if before.bounded_by is not None and after.bounded_by is None:
             yield Action.VIRTUAL_ACCOUNT_UNBIND, thing
             # Unbound, the account has what it grants by itself: as if it were granted now.
@@ -321,6 +324,14 @@ class _Judgement:
             return f"{Kind.PROVIDER_ACCOUNT.value}:{name.partition('/')[0]}"
         return thing
 
+    def _acting_as(self, subject: str) -> Iterator[Need]:
+        """Being able to act as somebody is as much as giving oneself his roles."""
+        own = self._engine.subject_closure(self._asker.id)
+        everyone = self._engine.subject_closure("team:everyone")
+        for held in sorted(self._engine.subject_closure(subject) - own - everyone):
+            if kind_of(held) == Kind.ROLE.value:
+                yield Action.ROLE_ASSIGN, held
+
     # --- credentials ---
 
     def _credential(self, before: Document | None, after: Document | None) -> Iterator[Need]:
@@ -337,12 +348,8 @@ class _Judgement:
             account = kind_of(subject) == Kind.VIRTUAL_ACCOUNT.value
             action = Action.VIRTUAL_ACCOUNT_ROTATE if account else Action.USER_MANAGE_TOKENS
             yield action, self._existing(subject)
-            # Making somebody's token is acting as him: as much as giving oneself his roles.
-            own = self._engine.subject_closure(self._asker.id)
-            everyone = self._engine.subject_closure("team:everyone")
-            for held in self._engine.subject_closure(subject) - own - everyone:
-                if after is not None and kind_of(held) == Kind.ROLE.value:
-                    yield Action.ROLE_ASSIGN, held
+            if after is not None:
+                yield from self._acting_as(subject)
         if after is None or self._asker.token is None:
             return
         self.escalates |= credential.restrictions is None
@@ -353,8 +360,8 @@ class _Judgement:
                         yield action, target
 
 
-def _patterns(before: Document | None, after: Document | None) -> Iterator[Need]:
-    """A pattern gives what it does not match yet: it needs the right to grant on its account."""
+def _patterns(before: Document | None, after: Document | None) -> Iterator[str]:
+    """The accounts of new patterns. One gives what it does not match yet, so all of it is judged now."""
     found: set[str] = set()
     if isinstance(after, Policy):
         held = before.rules if isinstance(before, Policy) else ()
@@ -367,7 +374,7 @@ def _patterns(before: Document | None, after: Document | None) -> Iterator[Need]
     for pattern in sorted(found):
         account = globs.account_of(pattern) if globs.is_glob(pattern) else None
         if account is not None:
-            yield Action.ACCESS_GRANT, f"{Kind.PROVIDER_ACCOUNT.value}:{account}"
+            yield f"{Kind.PROVIDER_ACCOUNT.value}:{account}"
 
 
 def _policy(key: Key) -> str:

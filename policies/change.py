@@ -91,6 +91,7 @@ class Plan:
     removed: tuple[Row, ...] = ()
     deltas: Mapping[tuple[str, str], Delta] = field(default_factory=dict)
     people: tuple[Person, ...] = ()  # to write
+    readdressed: frozenset[str] = frozenset()  # user ids whose e-mail becomes another
     left: tuple[str, ...] = ()  # user ids whose e-mail is free again
     secrets_ended: tuple[str, ...] = ()  # `secret:<id>` that no document holds any longer
     asserted: tuple[tuple[Row, tuple[str, str]], ...] = ()

@@ -200,11 +200,16 @@ def _virtual_account(account: VirtualAccount, lookups: Lookups) -> Iterator[Row]
 def _provider_account(account: ProviderAccount, lookups: Lookups) -> Iterator[Row]:
     thing = id_of(account)
     yield _known(account)
+    shapes: dict[str, list[Shape]] = {}  # by role: an account may have thousands of grants
+    rules = f"{label(account.key)}#collaborator"
     for grant in account.collaborators:
-        if lookups.acts(grant.subject):
-            rule = f"{label(account.key)}#collaborator/{grant.subject}/{grant.role_id}"
-            role = make_id(Kind.ROLE, grant.role_id)
-            yield from grant_rows(grant.subject, thing, role, rule, lookups)
+        subject, role = grant.subject, grant.role_id
+        if role not in shapes:
+            shapes[role] = grant_shapes(thing, make_id(Kind.ROLE, role), lookups)
+        if lookups.acts(subject):
+            for target, action, tail in shapes[role]:
+                rule = f"{rules}/{subject}/{role}{tail}"
+                yield row("p", subject, target, action, "allow", "", rule)
     for integration in account.integrations:
         yield from _model(account, integration, lookups)
 
@@ -239,8 +244,17 @@ def _credential(credential: Credential, lookups: Lookups) -> Iterator[Row]:
                         yield row("p", token, target, action.value, "allow", "", rule)
 
 
+Shape = tuple[str, str, str]  # object, action or bundle, what is appended to the rule id
+
+
 def grant_rows(subject: str, target: str, role: str, rule: str, lookups: Lookups) -> Iterator[Row]:
-    """The rows of "`subject` holds the resource role `role` on `target`"; none if one of them is gone.
+    """The rows of "`subject` holds the resource role `role` on `target`"; none if one of them is gone."""
+    for thing, action, tail in grant_shapes(target, role, lookups):
+        yield row("p", subject, thing, action, "allow", "", rule + tail)
+
+
+def grant_shapes(target: str, role: str, lookups: Lookups) -> list[Shape]:
+    """What any subject gets by a grant of `role` on `target`.
 
     On an account a role that may not administer reaches the models that have no subjects of their own
     (`open-models:<account>`), and what it may do to the account itself; a role that may administer
@@ -248,18 +262,14 @@ def grant_rows(subject: str, target: str, role: str, rule: str, lookups: Lookups
     """
     actions = lookups.bundle(role)
     if actions is None or not is_live(target, lookups):
-        return
+        return []
     kind, name = split_id(target)
     administers = {Action.PROVIDER_ACCOUNT_WRITE.value, Action.ACCESS_GRANT.value}
     if kind is not Kind.PROVIDER_ACCOUNT or administers & set(actions):
-        yield row("p", subject, target, role, "allow", "", rule)
-        return
-    if Action.MODEL_USE.value in actions:
-        models = f"{Kind.OPEN_MODELS.value}:{name}"
-        yield row("p", subject, models, role, "allow", "", rule)
-    for action in actions:
-        if action != Action.MODEL_USE.value:
-            yield row("p", subject, target, action, "allow", "", f"{rule}/{action}")
+        return [(target, role, "")]
+    use = Action.MODEL_USE.value
+    shapes: list[Shape] = [(f"{Kind.OPEN_MODELS.value}:{name}", role, "")] if use in actions else []
+    return [*shapes, *((target, action, f"/{action}") for action in actions if action != use)]
 
 
 def is_live(target: str, lookups: Lookups) -> bool:

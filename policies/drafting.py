@@ -6,7 +6,7 @@ rows and for other documents is `planning`'s half.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,8 +67,8 @@ class Drafting:
         """The stored keys that the change names."""
         return {*self._puts, *self._deletes, *self._expect, *self._unbind}
 
-    def resolve(self, may_grant: MayGrant | None) -> None:
-        """Documents as they will be stored.
+    def resolve(self, may_grant: MayGrant | None) -> Iterator[None]:
+        """Documents as they will be stored; yields after each.
 
         Raises:
             Conflict, NotFound, InvalidDocuments.
@@ -83,6 +83,7 @@ class Drafting:
             self._draft.note(key, None)
         for key, written in self._puts.items():
             self._put(key, written)
+            yield
         for user_id, document in self._resolver.invited.items():
             key = ("user", user_id)
             if key not in self._work:

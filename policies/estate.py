@@ -74,6 +74,14 @@ def fact_of(document: Document) -> Fact:
             return _PLAIN
 
 
+def fact_of_stored(key: Key, stored: Mapping[str, Any]) -> Fact:
+    """The same of a stored mapping; users, of whom a sync brings thousands, are not parsed."""
+    if key[0] == "user":
+        suspended = stored.get("state") == "suspended" or bool(stored.get("suspended_by"))
+        return Fact(suspended=suspended)
+    return _PLAIN if key[0] == "credential" else fact_of(parse(stored))
+
+
 class Names:
     """Which things exist, in which generation, and their facts. Satisfies `ports.Lookups`.
 

@@ -8,7 +8,7 @@ change touches and those whose look-ups changed are compiled. Whether the asker 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 from authz.errors import GatewardenError
@@ -22,7 +22,7 @@ from policies.estate import Estate, Names, Stored
 from policies.naming import KIND_OF_FAMILY, OPAQUE_FAMILIES, Key, label, plain_key, split_generation
 from policies.ports import Lookups, Vault
 from policies.references import EVERY_MODEL, token_of
-from policies.resolve import emails_of, user_ids_of
+from policies.resolve import PeopleNamed
 from policies.secrets import sealed_of
 
 MAX_ALARMS = 100
@@ -108,17 +108,19 @@ def plan_steps(
         InvalidDocuments, Conflict, NotFound: as `plan`.
         GuardRefused: a team is deleted that still owns accounts.
     """
-    yield Wants(emails=emails_of(change))
+    people = PeopleNamed()
+    yield from _turns(people.look(change))
+    yield Wants(emails=frozenset(people.emails))
     work = _Work(estate, change, new_id, vault)
     yield Wants(
-        documents=frozenset(work.touched) | {("user", u) for u in user_ids_of(change)},
+        documents=frozenset(work.touched) | {("user", user_id) for user_id in people.ids},
         people=frozenset(name for family, name in work.touched if family == "user"),
     )
-    work.resolve(may_grant)
+    yield from _turns(work.resolve(may_grant))
     yield Wants(tokens=work.ending_tokens())
     work.end_credentials()
     yield Wants(tokens=work.changed_tokens())
-    work.compile()
+    yield from _turns(work.compile())
     yield Wants(rows=frozenset(row for row in work.moved if is_shareable(row)))
     return work.result()
 
@@ -205,34 +207,48 @@ class _Work(Drafting):
                 tokens |= {f"models-of:{plain_key(key)[1]}", EVERY_MODEL}
         return frozenset(tokens)
 
-    def compile(self) -> None:
-        """Rows before and after, of the touched documents and of those that depend on them."""
+    def compile(self) -> Iterator[None]:
+        """Rows before and after, of the touched documents and of those that depend on them.
+
+        Raises:
+            InvalidDocuments.
+        """
         for key, touched in self._work.items():
-            if touched.document == _document(touched.before):
-                continue
-            self._rows[key] = (
-                self._compiled(key, _document(touched.before), self._estate.names),
-                self._compiled(key, touched.document, self._draft),
-            )
+            if touched.document != _document(touched.before):
+                yield
+                self._compile(key, _document(touched.before), touched.document, touched.asked)
         for token in self.changed_tokens():
             for key in self._dependents(token):
                 stored = self._estate.document(key)
                 if stored is None or key in self._rows or self._ended(key):
                     continue
-                self._rows[key] = (
-                    self._compiled(key, stored.document, self._estate.names),
-                    self._compiled(key, stored.document, self._draft),
-                )
-        for key, touched in self._work.items():
-            if touched.asked and touched.document != _document(touched.before):
-                self._deltas[key] = self._delta(key, touched)
+                yield
+                self._compile(key, stored.document, stored.document, False)
         if self._problems:
             raise InvalidDocuments(tuple(sorted(self._problems)))
-        for old_rows, new_rows in self._rows.values():
-            for row in new_rows - old_rows:
+        for old, new in self._rows.values():
+            for row in new - old:
                 self.moved[row] = self.moved.get(row, 0) + 1
-            for row in old_rows - new_rows:
+            for row in old - new:
                 self.moved[row] = self.moved.get(row, 0) - 1
+
+    def _compile(
+        self, key: Key, before: Document | None, after: Document | None, asked: bool
+    ) -> None:
+        were, are = _Watched(self._estate.names), _Watched(self._draft)
+        old, new = self._compiled(key, before, were), self._compiled(key, after, are)
+        self._rows[key] = (old, new)
+        if not asked:
+            return
+        # Somebody suspended has no rows, but will have them again without another change of this
+        # document: so it is now that they are judged, as if everybody it names could act.
+        if were.idle:
+            old = self._compiled(key, before, _Watched(self._estate.names, all_act=True))
+        if are.idle:
+            new = self._compiled(key, after, _Watched(self._draft, all_act=True))
+        self._deltas[key] = Delta(tuple(sorted(new - old)), tuple(sorted(old - new)))
+        if key in self._unbind:
+            self._granted[key] = tuple(sorted({r.values[1] for r in new if r.ptype == "p"}))
 
     def _ended(self, key: Key) -> bool:
         return key in self._work and self._work[key].after is None
@@ -250,8 +266,11 @@ class _Work(Drafting):
         """The plan. Rows that several documents assert appear with the first and go with the last."""
         added: list[Row] = []
         removed: list[Row] = []
+        held = self._holders()
         for row, difference in self.moved.items():
-            before, after = self._counts(row, difference)
+            # Of a row that is not shareable one document is the only one that can assert it.
+            before = len(held[row]) if row in held else int(difference < 0)
+            after = before + difference
             if after and not before:
                 added.append(row)
             elif before and not after:
@@ -265,6 +284,7 @@ class _Work(Drafting):
             deltas={k: self._deltas.get(k, Delta()) for k, t in self._work.items() if t.asked},
             granted=self._granted,
             people=tuple(p for _, p in sorted(self._resolver.people.items())),
+            readdressed=frozenset(self._resolver.readdressed),
             left=tuple(sorted(k[1] for k in self._deletes if k[0] == "user")),
             secrets_ended=self._secrets_ended(),
             asserted=tuple(self._assertions(new=True)),
@@ -273,33 +293,28 @@ class _Work(Drafting):
             bindable=frozenset(self._bindable),
         )
 
-    def _counts(self, row: Row, difference: int) -> tuple[int, int]:
-        """How many documents assert a row, before and after."""
-        held = {key for key, (old, _) in self._rows.items() if row in old}
-        others = self._estate.assertions.get(row, set()) if is_shareable(row) else set()
-        before = len(held | others)
-        return before, before + difference
+    def _holders(self) -> dict[Row, set[Key]]:
+        """Who asserts the shareable rows that move, before."""
+        held = {
+            row: set(self._estate.assertions.get(row, ()))
+            for row in self.moved
+            if is_shareable(row)
+        }
+        for key, (old, _) in self._rows.items():
+            for row in held.keys() & old if held else ():
+                held[row].add(key)
+        return held
 
     def _changes(self) -> Iterable[DocumentChange]:
         for key, touched in sorted(self._work.items()):
             before = touched.before
             held = dump(before.document) if before is not None else None
             # Who a person is changes outside the log: the document's version says that it did.
-            if held != touched.after or (touched.asked and key[1] in self._resolver.people):
+            if held != touched.after or (
+                key[0] == "user" and touched.asked and key[1] in self._resolver.people
+            ):
                 version = before.version + 1 if before is not None else first_version(key)
                 yield DocumentChange(key, held, touched.after, version)
-
-    def _delta(self, key: Key, touched: Touched) -> Delta:
-        """The rows that a document asserts anew, as if everybody it names could act.
-
-        Somebody suspended has no rows, but will have them again without another change of this document:
-        so it is now that they are judged.
-        """
-        old = self._compiled(key, _document(touched.before), _AllAct(self._estate.names))
-        new = self._compiled(key, touched.document, _AllAct(self._draft))
-        if key in self._unbind:
-            self._granted[key] = tuple(sorted({r.values[1] for r in new if r.ptype == "p"}))
-        return Delta(tuple(sorted(new - old)), tuple(sorted(old - new)))
 
     def _secrets_ended(self) -> tuple[str, ...]:
         ended: set[str] = set()
@@ -326,10 +341,13 @@ class _Work(Drafting):
                     yield f"{label(plain_key(other))} still names {label(plain_key(key))}, which is gone"
 
 
-class _AllAct:
-    """Look-ups in which nobody is suspended."""
+class _Watched:
+    """Look-ups that notice when somebody exists and cannot act; with `all_act` nobody is suspended."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, *, all_act: bool = False) -> None:
+        self._names = names
+        self._all_act = all_act
+        self.idle = False
         self.lives = names.lives
         self.generations = names.generations
         self.models = names.models
@@ -337,7 +355,18 @@ class _AllAct:
         self.is_tenant_role = names.is_tenant_role
 
     def acts(self, subject: str) -> bool:
-        return subject.startswith("user:") or self.lives(subject)
+        if self._names.acts(subject):
+            return True
+        if subject.startswith("user:") or self.lives(subject):
+            self.idle = True
+            return self._all_act
+        return False
+
+
+def _turns(work: Iterator[None]) -> Iterator[Wants]:
+    """Lets others have their turn after each document, while many are worked through."""
+    for _ in work:
+        yield Wants()
 
 
 def _document(stored: Stored | None) -> Document | None:

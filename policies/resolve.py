@@ -8,11 +8,11 @@ An e-mail that nobody has yet makes an invited user. Problems are collected, nev
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from authz.errors import GatewardenError
-from authz.vocabulary import Kind, kind_of, model_id, split_id
+from authz.vocabulary import Action, Kind, kind_of, model_id, split_id
 from policies import globs
 from policies.change import Change, Person
 from policies.documents import Document, User, dump
@@ -35,49 +35,39 @@ from policies.references import Form, Mention, rewrite
 from policies.secrets import SecretRefused, seal_all
 from policies.truefoundry import resource_of, subject_of
 
+_ACTIONS = frozenset(Action)
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,190}\Z")
 
 
-def emails_of(change: Change) -> frozenset[str]:
-    """Every e-mail address, casefolded, that a change names."""
-    found: set[str] = set()
+class PeopleNamed:
+    """Everybody whom a change names: addresses (casefolded) and user ids."""
 
-    def visit(mention: Mention) -> str:
-        if (email := email_of(mention)) is not None:
-            found.add(email.casefold())
-        return mention.text
+    def __init__(self) -> None:
+        self.emails: set[str] = set()
+        self.ids: set[str] = set()
 
-    for document in change.puts:
-        rewrite(dump(document), visit)
-        if isinstance(document, User):
-            found.update(t.casefold() for t in (document.name, document.email) if t and "@" in t)
-    for family, name in (*change.deletes, *change.expect):
-        if family == "user" and "@" in name:
-            found.add(name.casefold())
-    return frozenset(found)
+    def look(self, change: Change) -> Iterator[None]:
+        """Goes through the documents; yields after each."""
+        for document in change.puts:
+            rewrite(dump(document), self._visit)
+            if isinstance(document, User):
+                self._addresses(document.name, document.email)
+            yield
+        self._addresses(*(name for family, name in change.deletes if family == "user"))
+        self._addresses(*(name for family, name in change.expect if family == "user"))
 
+    def _addresses(self, *texts: str | None) -> None:
+        self.emails.update(text.casefold() for text in texts if text and "@" in text)
 
-def user_ids_of(change: Change) -> frozenset[str]:
-    """Every immutable user id that a change names in its documents."""
-    found: set[str] = set()
-
-    def visit(mention: Mention) -> str:
-        name = mention.text.removeprefix("user:")
-        if mention.form in (Form.PERSON, Form.SUBJECT) and is_user_id(name):
-            found.add(name)
-        return mention.text
-
-    for document in change.puts:
-        rewrite(dump(document), visit)
-    return frozenset(found)
-
-
-def email_of(mention: Mention) -> str | None:
-    """The e-mail address that a mention is, or None."""
-    if mention.form is Form.PERSON or mention.text.startswith("user:"):
-        name = mention.text.removeprefix("user:")
-        return name if "@" in name else None
-    return None
+    def _visit(self, mention: Mention) -> str:
+        text = mention.text
+        if mention.form is Form.PERSON or text.startswith("user:"):
+            name = text.removeprefix("user:")
+            if "@" in name:
+                self.emails.add(name.casefold())
+            elif is_user_id(name):
+                self.ids.add(name)
+        return text
 
 
 class Resolver:
@@ -92,6 +82,7 @@ class Resolver:
         self._vault = vault
         self.problems: list[Problem] = []
         self.people: dict[str, Person] = {}  # user id -> person to write
+        self.readdressed: set[str] = set()  # user ids whose address becomes another
         self.invited: dict[str, User] = {}  # user id -> document
         self._ids: dict[str, str] = {}  # casefolded e-mail -> user id, new ones
         self._known: set[str] = set()  # user ids that this change makes
@@ -134,6 +125,9 @@ class Resolver:
             return (family, current)
         if bare.casefold() in RESERVED_NAMES and (family == "team" or bare.casefold() == "v1"):
             self._problem(document.key, "reserved_name", f"the name `{bare}` is reserved")
+        if family == "role" and f"role:{bare}" in _ACTIONS:
+            # Its bundle would be written like the action, and a grant of it would be the action.
+            self._problem(document.key, "reserved_name", f"no role can be called `{bare}`")
         other = self._draft.spelling(family, bare)
         if other is not None and other != bare:
             hint = "names differ in more than upper and lower case"
@@ -191,6 +185,8 @@ class Resolver:
                 self._problem(key, "email_taken", f"`{email}` is another user's address")
             if old is not None and old.email.casefold() == email.casefold():
                 email = old.email  # an address that differs in case only is no change
+            elif old is not None:
+                self.readdressed.add(key[1])
             person = Person(key[1], email, shown)
             if person != old:
                 self.people[key[1]] = person

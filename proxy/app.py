@@ -179,7 +179,8 @@ async def bootstrap(settings: Settings, keys: Keys, clock: Clock) -> list[str]:
         if offer is not None:
             until = f"{offer.expires_at:%Y-%m-%d %H:%M} UTC"
             lines.append(
-                f"nobody administers yet: a one-time token is in {offer.path} (until {until})"
+                f"nobody administers yet: a one-time token is in {offer.path} (until {until});"
+                f" use it with: gatewarden first-admin you@example.com"
             )
     return lines
 
@@ -535,9 +536,16 @@ async def _serve_one(settings: Settings, keys: Keys, *, slot: int, reuse_port: b
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    supervisor = os.getppid() if SLOT in os.environ else None
     async with running(settings, keys, slot=slot, reuse_port=reuse_port) as process:
         log.info("serving", url=own_url(settings), slot=slot, epoch=process.runtime.changes.head)
-        await stopping.wait()
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await stopping.wait()
+            if supervisor is not None and os.getppid() != supervisor:
+                log.error("the supervisor is gone", slot=slot)
+                break
         log.info("draining", slot=slot)
     return 0
 

@@ -48,6 +48,7 @@ _READ = _REDIRECTING | {
     "stream",
     "tools",
 }
+_SPACES = " \t\n\r"
 _SPACE = re.compile(r"[ \t\n\r]*").match
 
 
@@ -168,22 +169,29 @@ def _top(text: str) -> tuple[dict[str, object], tuple[int, int]]:
         if text[at] != '"':
             raise JSONDecodeError("a key in double quotes is missing", text, at)
         key, at = _value(text, at)
-        at = _skip(text, at)
         if text[at] != ":":
-            raise JSONDecodeError("a colon is missing", text, at)
-        at = _skip(text, at + 1)
+            at = _skip(text, at)
+            if text[at] != ":":
+                raise JSONDecodeError("a colon is missing", text, at)
+        at += 1
+        if text[at] in _SPACES:
+            at = _skip(text, at)
         value, end = _value(text, at)
         if key in fields:
             raise _Twice(key)
         fields[key] = value
         if key == "model":
             span = (at, end)
-        at = _skip(text, end)
+        at = end
+        if text[at] in _SPACES:
+            at = _skip(text, at)
         mark = text[at]
         if mark == ",":
             if len(fields) >= MAX_KEYS:
                 raise InvalidBody(f"the body has more than {MAX_KEYS} fields")
-            at = _skip(text, at + 1)
+            at += 1
+            if text[at] in _SPACES:
+                at = _skip(text, at)
         elif mark == "}":
             return _ended(text, at + 1, fields, span)
         else:
@@ -192,7 +200,7 @@ def _top(text: str) -> tuple[dict[str, object], tuple[int, int]]:
 
 def _skip(text: str, at: int) -> int:
     """The place of the next character that is no white space."""
-    return _SPACE(text, at).end() if text[at] in " \t\n\r" else at  # type: ignore[union-attr]
+    return _SPACE(text, at).end()  # type: ignore[union-attr]
 
 
 def _ended(

@@ -295,6 +295,26 @@ def token_create(
         printing.say(issued.secret)
 
 
+@main.command(name="first-admin")
+@click.argument("email")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+@reports
+def first_admin(email: str, config: Path | None, json_: bool) -> None:
+    """Become the first administrator with the one-time token that lies on the host."""
+    path = _settings(config).data / "first-admin"
+    try:
+        secret = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise host.HostError(
+            f"`{path}` cannot be read: {error.strerror}",
+            hint="it is there while nobody administers; else use gatewarden token create",
+        ) from error
+    client = Client(os.environ.get("GATEWARDEN_URL", "http://127.0.0.1:8080"), secret)
+    body = client.first_admin(email).body
+    printing.as_json(body) if json_ else printing.say(str(body["token"]))
+
+
 @token.command(name="list")
 @as_json
 @reports

@@ -67,6 +67,7 @@ class _NoRedirect(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> None:
+        fp.close()
         raise ClientError(
             f"the server answers with a redirect to `{newurl[:200]}`",
             hint="set GATEWARDEN_URL to the address that serves the API",
@@ -178,6 +179,10 @@ class Client:
         fixed = next(item.fixed_name for item in COLLECTIONS if item.path == path)
         whole = f"/{path}" if fixed else f"/{path}/{quote(name, safe='@')}"
         return self.call("DELETE", whole, query=query)
+
+    def first_admin(self, email: str) -> Reply:
+        """Take the offer of a new installation: the client's token is the one-time token of its host."""
+        return self.call("POST", "/first-admin", {"token": self.token, "email": email})
 
     def tokens(self) -> Iterator[dict[str, Any]]:
         """The caller's own personal access tokens."""

@@ -62,4 +62,5 @@ def configure(level: str, *, terminal: bool | None = None) -> None:
 
 def get(name: str) -> Any:
     """A logger; `name` is the part of the house that speaks."""
-    return structlog.get_logger().bind(part=name)
+    # Lazy: modules ask for their logger when they are imported, before anything is configured.
+    return structlog.get_logger(part=name)

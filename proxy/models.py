@@ -20,6 +20,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[A-Za-z0-9][A-Za-z0-9._:@/+
 _PREFIX = f"{Kind.MODEL.value}:"
 MAX_UNKNOWN = 200  # characters of a name that cannot be one, as it goes into the record
 
+# No allow row matched one of the questions: the caller, its bound, or its token.
+_LIKE_NOTHING = frozenset(
+    {Reason.NO_GRANT, Reason.UNKNOWN_RESOURCE, Reason.OUTSIDE_BOUND, Reason.OUTSIDE_TOKEN}
+)
 ANY_MODEL = f"{Kind.ANY.value}:model"
 
 
@@ -55,7 +59,7 @@ def refusal(name: str, decision: Decision, contact: str, decision_id: str) -> Ga
     """
     if decision.reason is Reason.ERROR:
         return DecisionFailed("the decision could not be taken", hint="try again")
-    if decision.reason in (Reason.NO_GRANT, Reason.UNKNOWN_RESOURCE):
+    if decision.reason in _LIKE_NOTHING:
         return not_found(name, contact, decision_id)
     message = decision.message or "a rule of your organisation refuses this"
     return AccessDenied(f"{message}; contact {contact}; decision {decision_id}", param="model")

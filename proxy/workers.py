@@ -33,9 +33,15 @@ def reserve_port(host: str, port: int) -> tuple[socket.socket, int]:
     """Hold `port` (0 = any) without listening, so that children can share it; (socket, number).
 
     Raises:
-        OSError: the address is taken by something that does not share it.
+        OSError: somebody listens there already, whether or not he would share.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if port:
+        # Two installations on one shared port would each get some of the requests: ask without sharing.
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            probe.listen(1)
     held = socket.socket(family, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
@@ -55,22 +61,30 @@ async def offer_snapshot(name: str, snapshot: Callable[[], Snapshot]) -> asyncio
         await writer.drain()
         writer.close()
 
-    return await asyncio.start_unix_server(answer, path=name)
+    # Bound here and not by the loop: uvloop cuts an abstract name at its leading NUL.
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(name)
+    return await asyncio.start_unix_server(answer, sock=listening)
 
 
 async def sibling_snapshots(installation: str, workers: int, own_slot: int) -> list[Snapshot]:
     """What the other workers count; one that does not answer within a second is left out."""
 
+    loop = asyncio.get_running_loop()
+
     async def ask(slot: int) -> Snapshot | None:
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(socket_name(installation, slot))
-                data = await reader.read()
-                writer.close()
-            found: Snapshot = json.loads(data)
-            return found
-        except (OSError, TimeoutError, ValueError):
-            return None
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.setblocking(False)
+            parts: list[bytes] = []
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    await loop.sock_connect(asking, socket_name(installation, slot))
+                    while part := await loop.sock_recv(asking, 1 << 16):
+                        parts.append(part)
+                found: Snapshot = json.loads(b"".join(parts))
+                return found
+            except (OSError, TimeoutError, ValueError):
+                return None
 
     answers = await asyncio.gather(*(ask(s) for s in range(workers) if s != own_slot))
     return [answer for answer in answers if answer is not None]

@@ -11,8 +11,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from authz.conditions import Context
 from authz.decision import Asker
@@ -22,9 +24,9 @@ from policies.change import Change, Entry, Plan
 from policies.errors import Conflict, GuardRefused, InvalidDocuments, Problem
 from policies.guards import administers, administrator
 from store.errors import HeadMoved, StoreError, StoreUnavailable
-from store.feed import Alarm, Feed
+from store.feed import STEP_ROWS, Alarm, Feed
 from store.port import Head, Store
-from store.preparing import Prepared, SealingVault, drive, prepare
+from store.preparing import LARGE, Prepared, SealingVault, drive, prepare
 from store.sealed import Sealer
 
 _log = logging.getLogger("gatewarden.store")
@@ -90,9 +92,13 @@ class Committer:
         self._alarm = alarm
         self._queue: deque[_Waiting] = deque()
         self._writing = asyncio.Lock()
-        self._administrator: str | None = (
-            None  # somebody who could administer when it was last asked
-        )
+        self._planner = ThreadPoolExecutor(1, thread_name_prefix="plan")
+        self._administrator: str | None = None  # somebody who can, when it was last asked
+        self._nobody_at = -1  # the epoch at which nobody was found who can
+
+    def close(self) -> None:
+        """Ends the thread for large plans."""
+        self._planner.shutdown(wait=False)
 
     async def planned(
         self, change: Change, asker: Asker | None, context: Context
@@ -105,7 +111,10 @@ class Committer:
 
         vault = SealingVault(self._sealer)
         judged = grants if asker is not None else None
-        return await drive(self._store, self._feed.names, change, vault, judged), vault
+        plan = await drive(
+            self._store, self._feed.names, change, vault, judged, self._planner
+        )
+        return plan, vault
 
     async def commit(
         self, change: Change, asker: Asker | None, now: datetime, context: Context
@@ -174,7 +183,12 @@ class Committer:
             if plan.empty:
                 waiting.entry = _no_entry(waiting, head)
                 continue
-            prepared = prepare(plan, head, waiting.now, vault.sealed)
+            prepare_now = partial(prepare, plan, head, waiting.now, vault.sealed)
+            if len(plan.documents) > LARGE:
+                loop = asyncio.get_running_loop()
+                prepared = await loop.run_in_executor(self._planner, prepare_now)
+            else:
+                prepared = prepare_now()
             merged.waiting.append(waiting)
             merged.prepared.append(prepared)
             head = prepared.after
@@ -204,6 +218,8 @@ class Committer:
             raise
         for waiting, prepared in zip(merged.waiting, merged.prepared, strict=True):
             waiting.entry = prepared.entry
+            if self._nobody_at == prepared.entry.epoch - 1 and not prepared.entry.added:
+                self._nobody_at += 1  # what only takes makes nobody an administrator
             for text in prepared.plan.alarms:
                 self._alarm(f"epoch {prepared.entry.epoch}: {text}")
 
@@ -246,7 +262,9 @@ class Committer:
 
     def _judge(self, plan: Plan, waiting: _Waiting) -> None:
         """Raises: InvalidDocuments (a cycle), NotAuthorised, GuardRefused."""
-        cycles = self._feed.engine.link_problems(plan.added, plan.removed)
+        # No document can make a cycle; a large change is not asked again, because that takes long.
+        small = len(plan.added) <= STEP_ROWS
+        cycles = self._feed.engine.link_problems(plan.added, plan.removed) if small else []
         if cycles:
             raise InvalidDocuments(
                 tuple(Problem("request", 1, 1, "cycle", text) for text in cycles)
@@ -263,9 +281,17 @@ class Committer:
         context = Context({"time.now": waiting.now})
         engine = self._feed.engine
         if self._administrator is None or not administers(engine, self._administrator, context):
+            if self._nobody_at == engine.epoch:
+                return
+            self._administrator = None
+            asker = waiting.asker.id if waiting.asker is not None else ""
+            if asker and administers(engine, asker, context):
+                self._administrator = asker
+        if self._administrator is None:
             users = engine.resources_of("user:")
             self._administrator = administrator(engine, users, context)
         if self._administrator is None:
+            self._nobody_at = engine.epoch
             return  # nobody can now, so nothing is lost
         # The change is tried on the live engine and taken back, in one synchronous step.
         engine.apply(plan.added, plan.removed, engine.epoch)

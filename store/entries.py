@@ -64,7 +64,7 @@ def decode(epoch: int, recorded: str, body: bytes) -> Entry:
     Raises:
         StoreTooNew: a newer version wrote it. LogDamaged: it is not what was hashed, or not an entry.
     """
-    if hash_of(body) != recorded:
+    if not isinstance(body, bytes) or hash_of(body) != recorded:
         raise LogDamaged(f"entry {epoch} of the change log is not what was written")
     try:
         data = _entry(body)

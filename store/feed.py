@@ -20,8 +20,8 @@ from authz.engine import Engine
 from authz.errors import AuthzError
 from authz.rows import DIGEST_MODULUS, Row, digest_text
 from policies.change import Entry
-from policies.documents import Document, parse, parse_json
-from policies.estate import Names, fact_of
+from policies.documents import Document, parse_json
+from policies.estate import Names, fact_of_stored
 from store.entries import decode, row_of
 from store.errors import LogDamaged, StoreError, StoreTooNew
 from store.facts import decode_fact
@@ -207,8 +207,8 @@ class Feed:
 
     def _follow(self, entry: Entry) -> None:
         for change in entry.documents:
-            fact = fact_of(parse(change.after)) if change.after is not None else None
-            self.names.note(change.key, fact)
+            after = change.after
+            self.names.note(change.key, fact_of_stored(change.key, after) if after else None)
         self.head = Head(entry.epoch, entry.hash, entry.digest)
         for applier in self._appliers:
             try:

@@ -9,22 +9,28 @@ import asyncio
 import json
 import secrets
 from collections.abc import Generator, Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from authz.rows import Row, digest_after, digest_text
 from policies.change import Change, Entry, Plan, Source
-from policies.documents import parse, parse_json
-from policies.estate import Estate, Names, Stored, fact_of
+from policies.documents import parse_json
+from policies.drafting import MayGrant
+from policies.estate import Estate, Names, Stored, fact_of_stored
 from policies.naming import Key, label
-from policies.planning import MayGrant, Wants, plan_steps
+from policies.planning import Wants, plan_steps
 from policies.references import mentions_of
 from policies.secrets import SEALED
 from store.entries import SCHEMA, encode, hash_of
 from store.facts import encode_fact
 from store.port import Batch, Head, RawDocument, RawEntry, RawSecret, Store
 from store.sealed import Sealer
+
+_NOTHING = Wants()
+LARGE = 50  # documents in a change that is worked on in a thread
 
 
 def new_user_id(email: str) -> str:
@@ -70,30 +76,58 @@ async def drive(
     change: Change,
     vault: SealingVault,
     may_grant: MayGrant | None,
+    executor: Executor,
 ) -> Plan:
-    """The plan of a change on the stored estate.
+    """The plan of a change on the stored estate. A large change is planned in the executor's thread.
 
     Raises:
         InvalidDocuments, Conflict, NotFound, GuardRefused (see `planning`); StoreUnavailable.
     """
     estate = Estate(names=names)
+    loop = asyncio.get_running_loop()
+    large = len(change.puts) > LARGE
+    judged = _on_loop(loop, may_grant) if large and may_grant is not None else may_grant
     steps: Generator[Wants, None, Plan] = plan_steps(
-        estate, change, new_id=new_user_id, vault=vault, may_grant=may_grant
+        estate, change, new_id=new_user_id, vault=vault, may_grant=judged
     )
+    while True:
+        step = partial(_next, steps, skip=large)
+        made = await loop.run_in_executor(executor, step) if large else step()
+        if isinstance(made, Plan):
+            return made
+        await _load(store, estate, made)
+
+
+def _next(steps: Generator[Wants, None, Plan], *, skip: bool) -> Wants | Plan:
+    """What the plan wants next, or the plan. `skip`: it need not let others have their turn."""
     try:
-        while True:
-            await _load(store, estate, next(steps))
+        wants = next(steps)
+        while skip and wants == _NOTHING:
+            wants = next(steps)
     except StopIteration as done:
-        made: Plan = done.value
-        return made
+        plan: Plan = done.value
+        return plan
+    return wants
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, may_grant: MayGrant) -> MayGrant:
+    """`may_grant` for another thread: the engine belongs to the loop, which answers."""
+
+    async def ask(thing: str) -> bool:
+        return may_grant(thing)
+
+    return lambda thing: asyncio.run_coroutine_threadsafe(ask(thing), loop).result()
 
 
 async def _load(store: Store, estate: Estate, wants: Wants) -> None:
     """Fills the partial estate with what the plan asks for."""
+    if wants == _NOTHING:  # the plan only lets others have their turn
+        await asyncio.sleep(0)
+        return
     if wants.emails:
         for person in await store.people_by_email(wants.emails):
             estate.add_person(person)
-    unknown = wants.people - estate.people.keys()
+    unknown = [user_id for user_id in wants.people if user_id not in estate.people]
     if unknown:
         for person in await store.people(unknown):
             estate.people.setdefault(person.id, person)
@@ -104,7 +138,7 @@ async def _load(store: Store, estate: Estate, wants: Wants) -> None:
         for token, key in await store.dependents(wants.tokens):
             estate.dependents[token].add(key)
             keys.add(key)
-    missing = keys - estate.documents.keys()
+    missing = [key for key in keys if key not in estate.documents]
     if missing:
         for raw in await store.documents(missing):
             estate.documents[raw.key] = stored_of(raw)
@@ -112,8 +146,6 @@ async def _load(store: Store, estate: Estate, wants: Wants) -> None:
         by_text = {row.text(): row for row in wants.rows}
         for text, key in await store.assertions(by_text):
             estate.assertions.setdefault(by_text[text], set()).add(key)
-    if wants == Wants():  # the plan only lets others have their turn
-        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +221,7 @@ def _documents(plan: Plan, epoch: int) -> Iterable[RawDocument]:
                 plan.change.source.value,
                 epoch,
                 json.dumps(change.after, ensure_ascii=False, separators=(",", ":")).encode(),
-                encode_fact(fact_of(parse(change.after))),
+                encode_fact(fact_of_stored(change.key, change.after)),
             )
 
 

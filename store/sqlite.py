@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,7 +61,7 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        db.execute("PRAGMA journal_mode = WAL")
+        _to_wal(db)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA trusted_schema = OFF")
         return db
@@ -248,15 +249,14 @@ class SqliteStore:
     # --- what follows from it -------------------------------------------------------------------
 
     async def documents(self, keys: Iterable[Key]) -> list[RawDocument]:
+        wanted = list(keys)
+        # A join, because SQLite scans the whole table for `(family, name) IN (VALUES …)`.
+        sql = (
+            f"WITH wanted (f, n) AS (VALUES {{}}) SELECT {_DOCUMENT}"
+            " FROM wanted CROSS JOIN documents ON family = f AND name = n"
+        )
         return await self.read(
-            lambda db: [
-                RawDocument(*found)
-                for found in _in_many(
-                    db,
-                    f"SELECT {_DOCUMENT} FROM documents WHERE (family, name) IN (VALUES {{}})",
-                    keys,
-                )
-            ]
+            lambda db: [RawDocument(*found) for found in _in_many(db, sql, wanted)]
         )
 
     async def page(self, family: str, after: str, limit: int) -> list[RawDocument]:
@@ -349,6 +349,20 @@ class SqliteSnapshot:
         sql = "SELECT family, name FROM tombstones WHERE family != 'credential'"
         result: list[Key] = await self._run(lambda db: list(db.execute(sql)))
         return result
+
+
+def _to_wal(db: sqlite3.Connection) -> None:
+    """Sets the journal's mode, which does not wait for others by itself when a file is new."""
+    deadline = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                db.close()
+                raise
+            time.sleep(0.01)  # in a thread of our own
 
 
 def _in_transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -61,5 +61,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 def test_the_architecture_page_names_only_files_that_exist() -> None:
     text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    for path in re.findall(r"`((?:conf|authz|policies|store|identity|proxy|tests|bench)/[\w/.-]+\.\w+)`", text):
+    for path in re.findall(
+        r"`((?:conf|authz|policies|store|identity|proxy|tests|bench)/[\w/.-]+\.\w+)`", text
+    ):
         assert (ROOT / path).exists(), path

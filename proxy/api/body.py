@@ -7,6 +7,7 @@ the nearest known name. YAML bodies are only bounded and decoded here; `policies
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 from collections.abc import Iterable, Mapping
@@ -15,11 +16,12 @@ from typing import Any, NoReturn, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from proxy.api.problem import BadBody, BadQuery, BodyTooLarge, MediaTypeRefused
+from proxy.api.problem import BadBody, BadQuery, BodyTooLarge, BodyTooSlow, MediaTypeRefused
 
 JSON_TYPES = frozenset({"application/json"})
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 MAX_DEPTH = 32
+BODY_SECONDS = 60.0  # in which a whole body must arrive
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,7 +36,8 @@ async def read_bytes(request: web.Request, limit: int) -> bytes:
     """The whole body.
 
     Raises:
-        BodyTooLarge: longer than `limit` bytes, announced or not. MediaTypeRefused: compressed.
+        BodyTooLarge: longer than `limit` bytes, announced or not. BodyTooSlow: not within
+            `BODY_SECONDS`. MediaTypeRefused: compressed.
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise MediaTypeRefused("compressed bodies are not accepted here")
@@ -42,11 +45,18 @@ async def read_bytes(request: web.Request, limit: int) -> bytes:
         raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+    except TimeoutError as error:
+        raise BodyTooSlow(
+            f"the body did not arrive within {BODY_SECONDS:g} seconds",
+            headers={"Connection": "close"},
+        ) from error
     return b"".join(parts)
 
 

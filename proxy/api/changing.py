@@ -185,7 +185,8 @@ async def carry_out(
     try:
         entry = await changes.commit(change, call.principal, call.now, call.context)
     except Conflict as error:
-        if change.expect and error.code == Conflict.code:
+        headers = call.request.headers
+        if ("If-Match" in headers or "If-None-Match" in headers) and error.code == Conflict.code:
             raise PreconditionFailed(error.message, hint=error.hint or "read it again") from error
         raise
     return Outcome(plan, entry.epoch, True, warnings, emails)

@@ -13,6 +13,7 @@ from authz.vocabulary import Action
 from policies.documents import Document, VirtualAccount, dump
 from policies.estate import Stored
 from policies.naming import plain_key
+from proxy.api.account_tokens import first_token
 from proxy.api.changing import (
     carry_out,
     change_of,
@@ -35,7 +36,6 @@ from proxy.api.models import (
 from proxy.api.paging import decode_cursor, encode_cursor
 from proxy.api.problem import BadBody
 from proxy.api.routes import DOCUMENT, Answer, Body, Call, Gate, Gates, Route
-from proxy.api.tokens import first_token
 from proxy.middleware.access import missing, record_list, visible_of
 
 BATCH = 500  # documents read at a time while a page is filled

@@ -8,9 +8,8 @@ on the subject. An answer is a question answered, not a use: nothing is executed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
-from authz.conditions import MISSING, Context, instant, root_of
+from authz.conditions import Context, instant, root_of
 from authz.decision import Asker, Decision, Reason
 from authz.errors import GatewardenError
 from authz.explain import explain as explain_all
@@ -128,7 +127,7 @@ async def _thing(call: Call, text: str) -> str:
 
 def _context(call: Call, body: ExplainBody, *, own: bool) -> Context:
     """The caller's own facts for an own question, else only the time; what the body gives stands above."""
-    values: dict[str, object] = {}
+    values: dict[str, object] = {"time.now": call.now}
     for name, value in body.context.items():
         if not root_of(name):
             raise BadBody(f"`{name}` is not a field that conditions read")
@@ -138,17 +137,7 @@ def _context(call: Call, body: ExplainBody, *, own: bool) -> Context:
             if given is None:
                 raise BadBody("`time.now` is an instant such as `2030-01-31T12:00:00Z`")
             values[name] = given
-    if own:
-        return Context(values=values, lazy=call.context.lazy)
-    return Context(values=values, lazy=_Clock(call.now))
-
-
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    now: datetime
-
-    def __call__(self, field: str) -> object:
-        return self.now if field == "time.now" else MISSING
+    return Context(values=values, lazy=call.context.lazy if own else None)
 
 
 ROUTES: tuple[Route, ...] = (

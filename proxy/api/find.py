@@ -12,7 +12,10 @@ async def find(call: Call, collection: Collection, name: str) -> Stored | None:
     """The stored document that is called `name` now; a user by e-mail or id."""
     changes = call.runtime.changes
     if collection is not USERS:
-        return await changes.document((collection.family, name))
+        stored = await changes.document((collection.family, name))
+        # A generation (`search~2`) is our own spelling: it names that one only, and not today's.
+        exact = stored is None or "~" not in name or stored.document.name == name
+        return stored if exact else None
     if not is_user_id(name):
         person = await changes.person_by_email(name)
         if person is None:

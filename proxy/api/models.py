@@ -150,7 +150,7 @@ class ApplyQuery(Given):
     dry_run: Flag = False
     source: Literal["manual", "gitops"] = "manual"
     prune: Flag = False
-    comment: Comment = ""
+    comment: Annotated[str, StringConstraints(max_length=256)] = ""  # fits a request line
 
 
 class ApplyAnswer(_Out):

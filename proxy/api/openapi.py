@@ -36,6 +36,7 @@ _ERRORS: Mapping[int, str] = {
     401: "No credential, or one that is unknown, expired or revoked.",
     403: "The caller may see the thing, but not do this.",
     404: "The thing does not exist, or the caller may not know that it does.",
+    408: "The body did not arrive in time.",
     409: "The thing changed meanwhile, belongs to another source, or a guard refused the change.",
     412: "`If-Match` or `If-None-Match` does not hold.",
     413: "The body is too large.",
@@ -169,7 +170,7 @@ def _operation(route: Route, names: Mapping[Shown, str]) -> dict[str, Any]:
     if route.versioned and route.method != "GET":
         errors.add(412)
     if route.body is not None:
-        errors |= {413, 415}
+        errors |= {408, 413, 415}
     answer = names[(route.answer, "serialization")]
     content: dict[str, Any] = {"schema": {"$ref": _REF.format(model=answer)}}
     if route.example:

@@ -28,7 +28,12 @@ class PageQuery(BaseModel):
         DEFAULT_LIMIT
     )
     cursor: Annotated[
-        str, Field(max_length=1024, description="`next` of the page before; empty = the first.")
+        str,
+        Field(
+            max_length=512,
+            pattern="^[A-Za-z0-9_-]*$",
+            description="`next` of the page before; empty = the first.",
+        ),
     ] = ""
 
 

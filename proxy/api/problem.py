@@ -89,6 +89,10 @@ class BodyTooLarge(ApiError):
     code = "body_too_large"
 
 
+class BodyTooSlow(ApiError):
+    code = "request_timeout"
+
+
 class MediaTypeRefused(ApiError):
     code = "unsupported_media_type"
 

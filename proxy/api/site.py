@@ -14,7 +14,16 @@ from aiohttp import web
 
 from authz.vocabulary import Action
 from identity.kept_tokens import KeptTokens
-from proxy.api import apply, documents, explain, first_admin, openapi, tokens, whoami
+from proxy.api import (
+    account_tokens,
+    apply,
+    documents,
+    explain,
+    first_admin,
+    openapi,
+    tokens,
+    whoami,
+)
 from proxy.api.models import OpenApiAnswer
 from proxy.api.routes import PREFIX, SELF, Answer, Call, Route, checked, gate
 from proxy.middleware.access import Guard
@@ -41,6 +50,7 @@ ROUTES: tuple[Route, ...] = checked(
         *documents.ROUTES,
         *apply.ROUTES,
         *tokens.ROUTES,
+        *account_tokens.ROUTES,
         *first_admin.ROUTES,
         *whoami.ROUTES,
         *explain.ROUTES,
@@ -75,7 +85,10 @@ def build_api(
     )
     guard = Guard(runtime, counted, kept_tokens)
     app = web.Application(
-        middlewares=[request_ids(lambda: runtime.changes.engine.epoch), problems],
+        middlewares=[
+            request_ids(lambda: runtime.changes.engine.epoch, runtime.metrics),
+            problems,
+        ],
         client_max_size=0,  # bodies are read by the guard, each route with its own limit
     )
     # Paths without a variable first: `/virtual-accounts/{name}` must not shadow a fixed neighbour.

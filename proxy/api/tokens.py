@@ -1,7 +1,6 @@
-"""Personal access tokens and the tokens of virtual accounts: mint, list, show again, rotate, end.
+"""Personal access tokens: mint, list, end. Those of virtual accounts are in `account_tokens.py`.
 
-A secret leaves in the answer that made it, and never again but for a virtual account's, whose every
-reading is a record. Nobody mints for another user with a personal token: that takes a service identity
+A secret leaves in the answer that made it, and never again. Nobody mints for another user with a personal token: that takes a service identity
 that was granted the very action. A restricted token mints only narrower ones. The subject comes from the
 credential or from a gate, never from the body alone.
 """
@@ -13,21 +12,17 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from authz.errors import GatewardenError
 from authz.vocabulary import Action, Kind, make_id
-from identity.errors import UnreadableToken
-from identity.issue import Issued, Origin, issue, regenerate, revoke
+from identity.issue import Issued, Origin, issue, revoke
 from identity.principal import CredentialKind
 from policies.documents import Credential, Restriction
-from policies.errors import NotAuthorised
 from policies.estate import Stored
 from policies.naming import EVERYONE, id_of, plain
 from policies.truefoundry import actions_of
 from proxy.api.changing import carry_out
-from proxy.api.collections import TEAMS, USERS, VIRTUAL_ACCOUNTS
+from proxy.api.collections import TEAMS, USERS
 from proxy.api.find import find
 from proxy.api.models import (
     EmailQuery,
-    RegenerateBody,
-    RegeneratedAnswer,
     RestrictionBody,
     RevokedAnswer,
     TokenAnswer,
@@ -35,10 +30,9 @@ from proxy.api.models import (
     TokenCreated,
     TokenForUserBody,
     TokenPage,
-    VirtualAccountToken,
 )
 from proxy.api.paging import PageQuery, decode_cursor, encode_cursor
-from proxy.api.problem import BadBody, Missing, Refused
+from proxy.api.problem import BadBody, Refused
 from proxy.api.routes import (
     PERSON,
     SELF,
@@ -69,7 +63,7 @@ async def list_own(call: Call) -> Answer:
         if token_id > after
     ]
     page = mine[: query.limit]
-    found = [stored for stored in [await _credential(call, item) for item in page] if stored]
+    found = [stored for stored in [await stored_credential(call, item) for item in page] if stored]
     following = encode_cursor("personal-access-tokens", page[-1]) if len(mine) > len(page) else None
     return Answer(TokenPage(data=[token_answer(stored) for stored in found], next=following))
 
@@ -88,8 +82,8 @@ async def _narrower(
     call: Call, restrictions: tuple[Restriction, ...] | None, expires_at: datetime | None
 ) -> None:
     """INVARIANT: a restricted token makes no token that may more, or lives longer, than itself."""
-    own = await _credential(call, call.principal.credential_id)
-    held = _pairs(_credential_of(own).restrictions or ()) if own is not None else set()
+    own = await stored_credential(call, call.principal.credential_id)
+    held = _pairs(credential_in(own).restrictions or ()) if own is not None else set()
     if restrictions is None or not _pairs(restrictions) <= held:
         raise Refused(
             "this token may only make tokens that are restricted as it is, or more",
@@ -118,7 +112,7 @@ def _on_user(stored: Stored | None, email: str) -> tuple[Gate, ...]:
 async def create_for_user(call: Call) -> Answer:
     """A token for another user."""
     body = call.body_as(TokenForUserBody)
-    stored = _kept(call)
+    stored = kept(call)
     subject = id_of(stored.document)
     return await _create(
         call, subject, body, _restrictions(body.restrictions), _ends(body.expiration_date)
@@ -135,7 +129,7 @@ async def _create(
     team = await _team(call, subject, body.team_name) if body.team_name else None
     issued = issue(
         subject,
-        _origin(call),
+        origin(call),
         now=call.now,
         label=body.name,
         expires_at=expires_at,
@@ -148,7 +142,7 @@ async def _create(
 
 async def created_answer(call: Call, issued: Issued, epoch: int) -> TokenCreated:
     """A new token with its secret, as it was stored."""
-    stored = await _credential(call, issued.credential.name)
+    stored = await stored_credential(call, issued.credential.name)
     shown = token_answer(stored) if stored is not None else _answer(issued.credential)
     return TokenCreated(**shown.model_dump(), token=issued.secret, epoch=epoch)
 
@@ -172,22 +166,22 @@ async def _team(call: Call, subject: str, name: str) -> str:
 async def revoke_gates(call: Call) -> Gates:
     """One's own token, or `user:manage-tokens` on its owner."""
     token_id = call.path("id")
-    stored = await _credential(call, token_id)
-    if stored is not None and _credential_of(stored).token_kind != CredentialKind.PAT.value:
+    stored = await stored_credential(call, token_id)
+    if stored is not None and credential_in(stored).token_kind != CredentialKind.PAT.value:
         stored = None
     call.kept["stored"] = stored
     if stored is None:
         thing = make_id(Kind.CREDENTIAL, token_id)
-    elif _credential_of(stored).subject == call.principal.id:
+    elif credential_in(stored).subject == call.principal.id:
         return ((Gate(Action.SELF_MANAGE_TOKENS, SELF),),)
     else:
-        thing = _credential_of(stored).subject
+        thing = credential_in(stored).subject
     return ((Gate(Action.USER_MANAGE_TOKENS, thing, Action.USER_READ),),)
 
 
 async def revoke_one(call: Call) -> Answer:
     """End one token at once."""
-    return await _end(call, [_kept(call).document.name])
+    return await _end(call, [kept(call).document.name])
 
 
 async def revoke_all_gates(call: Call) -> Gates:
@@ -202,7 +196,7 @@ async def revoke_all_gates(call: Call) -> Gates:
 
 async def revoke_all(call: Call) -> Answer:
     """End every token of a user at once."""
-    subject = id_of(_kept(call).document)
+    subject = id_of(kept(call).document)
     return await _end(call, call.runtime.directory.credentials_of(subject))
 
 
@@ -210,140 +204,30 @@ async def _end(call: Call, token_ids: Iterable[str]) -> Answer:
     ids = sorted(token_ids)
     epoch = call.runtime.changes.engine.epoch
     if ids:
-        epoch = (await carry_out(call, revoke(ids, _origin(call)))).epoch
+        epoch = (await carry_out(call, revoke(ids, origin(call)))).epoch
     return Answer(RevokedAnswer(epoch=epoch, revoked=ids), epoch=epoch)
-
-
-# Virtual accounts
-
-
-async def first_token(call: Call, account: Stored) -> tuple[str | None, int]:
-    """(secret, epoch) of the first token of an account that was just created.
-
-    A change of its own: a manager may rotate what the team owns, which the account is only now. Whoever
-    may create but not rotate gets none.
-    """
-    issued = issue(id_of(account.document), _origin(call), now=call.now, label="first")
-    try:
-        await _keep(call, issued)
-        outcome = await carry_out(call, issued.change)
-    except NotAuthorised:
-        return None, account.epoch
-    return issued.secret, outcome.epoch
-
-
-async def account_gates(call: Call, action: Action) -> Gates:
-    """A question on the virtual account in the path."""
-    name = call.path("name")
-    stored = await find(call, VIRTUAL_ACCOUNTS, name)
-    call.kept["stored"] = stored
-    thing = id_of(stored.document) if stored else make_id(Kind.VIRTUAL_ACCOUNT, name)
-    return ((Gate(action, thing, VIRTUAL_ACCOUNTS.read),),)
-
-
-async def read_gates(call: Call) -> Gates:
-    return await account_gates(call, Action.VIRTUAL_ACCOUNT_READ_TOKEN)
-
-
-async def rotate_gates(call: Call) -> Gates:
-    return await account_gates(call, Action.VIRTUAL_ACCOUNT_ROTATE)
-
-
-async def read_token(call: Call) -> Answer:
-    """The current token again: the newest that has not ended. The gate's decision is its record."""
-    current = await _current(call, id_of(_kept(call).document))
-    if not current:
-        raise Missing("the account has no token", hint="POST …/regenerate-token makes one")
-    newest = _credential_of(current[0])
-    return Answer(
-        VirtualAccountToken(
-            id=newest.name,
-            token=await _read_kept(call, newest),
-            expires_at=newest.expires_at,
-        )
-    )
-
-
-async def regenerate_token(call: Call) -> Answer:
-    """A new token; the ones before end after the grace period."""
-    account = id_of(_kept(call).document)
-    days = call.body_as(RegenerateBody).grace_period_in_days
-    current = await _current(call, account)
-    issued = regenerate(
-        account,
-        [_credential_of(stored) for stored in current],
-        _origin(call),
-        now=call.now,
-        grace=timedelta(days=days),
-        versions={stored.key: stored.version for stored in current},
-    )
-    await _keep(call, issued)
-    outcome = await carry_out(call, issued.change)
-    ending = sorted(
-        document.name for document in issued.change.puts if document != issued.credential
-    )
-    answer = RegeneratedAnswer(
-        id=issued.credential.name,
-        token=issued.secret,
-        expires_at=issued.credential.expires_at,
-        epoch=outcome.epoch,
-        ending=ending,
-    )
-    return Answer(answer, epoch=outcome.epoch)
-
-
-async def _keep(call: Call, issued: Issued) -> None:
-    """Seal a new token, before its change is committed: a blob without a credential is of no use."""
-    if call.kept_tokens is not None:
-        await call.kept_tokens.keep(issued)
-
-
-async def _read_kept(call: Call, credential: Credential) -> str:
-    """The token again.
-
-    Raises:
-        Missing: it was never kept, or the sealing key is another one by now.
-    """
-    try:
-        if call.kept_tokens is not None:
-            return await call.kept_tokens.read(credential)
-    except UnreadableToken as error:
-        raise Missing(error.message, hint=error.hint) from error
-    raise Missing("the token was not kept", hint="POST …/regenerate-token makes a new one")
-
-
-async def _current(call: Call, account: str) -> list[Stored]:
-    """The credentials of an account that have not ended, newest first."""
-    ids = call.runtime.directory.credentials_of(account)
-    found = [stored for stored in [await _credential(call, item) for item in ids] if stored]
-    alive = [
-        stored
-        for stored in found
-        if (ends := _credential_of(stored).expires_at) is None or ends > call.now
-    ]
-    return sorted(alive, key=lambda stored: _credential_of(stored).created_at, reverse=True)
 
 
 # Shared
 
 
-async def _credential(call: Call, token_id: str) -> Stored | None:
+async def stored_credential(call: Call, token_id: str) -> Stored | None:
     return await call.runtime.changes.document(("credential", token_id))
 
 
-def _credential_of(stored: Stored) -> Credential:
+def credential_in(stored: Stored) -> Credential:
     assert isinstance(stored.document, Credential)
     return stored.document
 
 
-def _kept(call: Call) -> Stored:
+def kept(call: Call) -> Stored:
     stored = call.kept["stored"]
     if not isinstance(stored, Stored):
         raise missing(call)
     return stored
 
 
-def _origin(call: Call) -> Origin:
+def origin(call: Call) -> Origin:
     return Origin(actor=call.principal.id, request_id=call.request_id)
 
 
@@ -385,7 +269,7 @@ def _pairs(restrictions: Iterable[Restriction]) -> set[tuple[str, str]]:
 
 def token_answer(stored: Stored) -> TokenAnswer:
     """A credential as its owner sees it: no digest, no secret."""
-    return _answer(_credential_of(stored))
+    return _answer(credential_in(stored))
 
 
 def _answer(document: Credential) -> TokenAnswer:
@@ -486,30 +370,6 @@ ROUTES: tuple[Route, ...] = (
         revoke_one,
         RevokedAnswer,
         gates=revoke_gates,
-        mutates=True,
-    ),
-    Route(
-        "GET",
-        "/virtual-accounts/{name}/token",
-        "read_account_token",
-        "Show the current token of a virtual account again",
-        _TAG,
-        (Action.VIRTUAL_ACCOUNT_READ_TOKEN,),
-        read_token,
-        VirtualAccountToken,
-        gates=read_gates,
-    ),
-    Route(
-        "POST",
-        "/virtual-accounts/{name}/regenerate-token",
-        "regenerate_account_token",
-        "Make a new token of a virtual account and let the ones before end",
-        _TAG,
-        (Action.VIRTUAL_ACCOUNT_ROTATE,),
-        regenerate_token,
-        RegeneratedAnswer,
-        gates=rotate_gates,
-        body=Body(model=RegenerateBody, required=False, example={"gracePeriodInDays": 7}),
         mutates=True,
     ),
 )

@@ -24,6 +24,7 @@ from authz.vocabulary import Action, split_id
 from identity.errors import InvalidOffer, Unauthenticated
 from identity.kept_tokens import KeptTokens
 from identity.principal import CredentialKind, Principal
+from identity.tokens import redact
 from proxy.api import body as bodies
 from proxy.api.problem import (
     ApiError,
@@ -37,7 +38,7 @@ from proxy.api.problem import (
 from proxy.api.routes import PREFIX, SELF, Answer, Body, Call, Gate, Route
 from proxy.facts import NO_FIELDS, Facts
 from proxy.headers import client_ip, credential_of
-from proxy.middleware.request_id import DECISION_ID, EPOCH, REQUEST_ID
+from proxy.middleware.request_id import DECISION_ID, EPOCH, REQUEST_ID, ROUTE
 from proxy.refusals import Refusals
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Guard:
         """The aiohttp handler of one route."""
 
         async def endpoint(request: web.Request) -> web.StreamResponse:
+            request[ROUTE] = route.operation
             now = self._runtime.clock.now()
             client = self._client(request)
             principal = NOBODY if route.public else self._authenticate(request, client, now)
@@ -80,7 +82,8 @@ class Guard:
                 request_id=request[REQUEST_ID],
                 client=client,
                 context=Context(
-                    lazy=Facts(principal, now, client, request.headers, NO_FIELDS, {}, {})
+                    values={"time.now": now},
+                    lazy=Facts(principal, now, client, request.headers, NO_FIELDS, {}, {}),
                 ),
                 query=bodies.parse_query(route.query, request),
                 kept_tokens=self._kept_tokens,
@@ -207,7 +210,7 @@ async def record(
         route=f"{call.route.method} {PREFIX}{call.route.path}",
         us=(time.perf_counter_ns() - started) // 1000,
         action=gate.action.value,
-        resource=gate.resource,
+        resource=redact(gate.resource),  # somebody may have pasted a token as a name
         count=len(names),
         result_digest=_digest(names) if names or listed else "",
     )

@@ -15,11 +15,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from proxy.headers import request_id as request_id_of
+from proxy.metrics import Metrics
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID = web.RequestKey("gatewarden_request_id", str)
 DECISION_ID = web.RequestKey("gatewarden_decision_id", str)
+ROUTE = web.RequestKey("gatewarden_route", str)  # the operation's name: a label of metrics
 EPOCH = web.RequestKey("gatewarden_epoch", int)
 
 
@@ -28,7 +30,7 @@ def new_request_id() -> str:
     return f"req-{secrets.token_hex(12)}"
 
 
-def request_ids(epoch: Callable[[], int]) -> Middleware:
+def request_ids(epoch: Callable[[], int], metrics: Metrics) -> Middleware:
     """The middleware; `epoch` reads the epoch that this process decides by."""
 
     @web.middleware
@@ -42,7 +44,12 @@ def request_ids(epoch: Callable[[], int]) -> Middleware:
         decision = request.get(DECISION_ID)
         if decision:
             headers["x-decision-id"] = decision
-        headers["server-timing"] = f"total;dur={(time.perf_counter() - started) * 1000:.1f}"
+        seconds = time.perf_counter() - started
+        headers["server-timing"] = f"total;dur={seconds * 1000:.1f}"
+        route = request.get(ROUTE)
+        if route is not None:
+            metrics.count("gatewarden_requests", route, f"{response.status // 100}xx")
+            metrics.observe("gatewarden_request_seconds", seconds, route)
         headers["cache-control"] = "no-store"
         headers["x-content-type-options"] = "nosniff"
         return response

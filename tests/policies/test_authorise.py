@@ -113,7 +113,11 @@ MATRIX: list[tuple[str, Document | Key, str]] = [
     ("create an admin", user("new@acme.com", roles=["tenant-admin"]), "ADMIN"),
     ("make oneself admin", user(PLAIN, roles=["tenant-admin"]), "ADMIN"),
     ("suspend somebody", user(PLAIN, state="suspended"), "ADMIN"),
-    ("take over an address", user(ADMIN, email="mine@acme.com"), "ADMIN"),
+    (
+        "take over an address",
+        user(uid(ADMIN).removeprefix("user:"), email="mine@acme.com"),
+        "ADMIN",
+    ),
     ("delete a user", ("user", PLAIN), "ADMIN"),
     # teams: members are the manager's, nothing else is
     ("create a team", team("new", PLAIN), "ADMIN"),
@@ -185,7 +189,7 @@ MATRIX: list[tuple[str, Document | Key, str]] = [
     # roles
     ("make a tenant role", role("strong", "role:assign"), "ADMIN"),
     ("make a bundle", role("strong", "model:use", kind="provider-account"), "ADMIN"),
-    ("widen a bundle", role("team-manager", "team:write", "role:assign", kind="team"), "ADMIN"),
+    ("widen a bundle", role("team-manager", "team:write", "access:grant", kind="team"), "ADMIN"),
     ("widen one's tenant role", role("security-admin", "role:assign", "policy:write"), "ADMIN"),
     ("delete a role", ("role", "auditor"), "ADMIN"),
     ("bind a tenant role", binding(f"user:{PLAIN}", "tenant", "x", "tenant-admin"), "ADMIN"),

@@ -69,7 +69,7 @@ def test_what_is_read_is_what_a_strict_reader_reads(before: bytes, after: bytes)
 
 def test_keys_below_the_top_may_repeat_the_names_of_the_top() -> None:
     found = scan(b'{"metadata":{"model":"x"},"model":"acme/mini","messages":[{"model":"y"}]}')
-    assert (found.model, found.start, found.end) == ("acme/mini", 33, 44)
+    assert (found.model, found.start, found.end) == ("acme/mini", 34, 45)
 
 
 def test_a_double_key_is_named() -> None:

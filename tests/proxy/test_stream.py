@@ -192,6 +192,18 @@ async def test_a_broken_binary_answer_is_seen_as_broken(tmp_path: Path) -> None:
                 await response.content.read()
 
 
+async def test_a_binary_answer_of_known_length_keeps_its_length(tmp_path: Path) -> None:
+    async def speaks(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"RIFF" * 1000, headers={"content-type": "audio/wav"})
+
+    async with world(tmp_path) as w:
+        w.answers(speaks)
+        got = await w.call("/v1/audio/speech", {"model": "acme/mini", "input": "hi"})
+        assert got.body == b"RIFF" * 1000
+        assert got.header("content-length") == "4000"
+        assert got.header("transfer-encoding") is None
+
+
 async def test_a_stream_ends_when_its_longest_life_is_over(tmp_path: Path) -> None:
     async with world(tmp_path, limits=Limits(stream_seconds=0.05)) as w:
         w.answers(streams(EVENTS[:1], hold=asyncio.Event()))

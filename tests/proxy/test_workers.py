@@ -27,14 +27,18 @@ async def test_siblings_see_each_others_counts() -> None:
         await server.wait_closed()
 
 
-def test_a_reserved_port_can_be_shared_but_not_taken_by_a_stranger() -> None:
+def test_a_reserved_port_is_held_and_one_that_somebody_listens_on_is_refused() -> None:
     held, port = reserve_port("127.0.0.1", 0)
-    second, same = reserve_port("127.0.0.1", port)
-    assert same == port
     with socket.socket() as stranger, pytest.raises(OSError):
         stranger.bind(("127.0.0.1", port))
+    child = socket.socket()
+    child.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    child.bind(("127.0.0.1", port))
+    child.listen()
+    with pytest.raises(OSError):
+        reserve_port("127.0.0.1", port)
+    child.close()
     held.close()
-    second.close()
 
 
 async def _started(mark: Path, count: int) -> None:

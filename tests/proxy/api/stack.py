@@ -5,8 +5,10 @@ Everybody of the estate has a token. Time stands at `NOW` until a test moves `st
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -107,6 +109,7 @@ class Stack:
     store: SqliteStore
     now: list[datetime]
     folder: Path
+    full: list[bool]  # whether the journal's disk is full
     tokens: dict[str, str] = field(default_factory=dict)
     token_ids: dict[str, str] = field(default_factory=dict)
 
@@ -205,7 +208,14 @@ async def stack_on(
     await changes.start()
     if estate:
         await commit(changes, *load_mapping(list(estate)).plain())
-    journal = Journal.open(folder / "journal", signing_key=Ed25519PrivateKey.generate())
+    full = [False]
+
+    def sync(descriptor: int) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, "no space left")
+        os.fdatasync(descriptor)
+
+    journal = Journal.open(folder / "journal", signing_key=Ed25519PrivateKey.generate(), sync=sync)
     runtime = Runtime(
         settings=Settings(data=folder, **settings),
         changes=changes,
@@ -220,7 +230,7 @@ async def stack_on(
     app = build_api(runtime, kept_tokens=KeptTokens(sealer, state))
     client: TestClient[web.Request, web.Application] = TestClient(TestServer(app))
     await client.start_server()
-    stack = Stack(runtime, client, store, now, folder)
+    stack = Stack(runtime, client, store, now, folder, full)
     if estate:
         for name in ("root", "member", "manager", "security", "auditor", "other"):
             await stack.mint(name, user_subject(f"{name}@example.com"))

@@ -262,6 +262,10 @@ async def test_a_manager_makes_an_account_that_the_team_bounds(stack: Stack) -> 
     assert created.json["document"]["bounded_by"] == "search"
     me = await stack.call("GET", "/whoami", token=created.json["token"])
     assert (me.json["bound"], me.json["owner_team"]) == ("search", "search")
+    lifted = await stack.call("POST", "/virtual-accounts/bot/unbind")
+    assert lifted.status == 200 and lifted.json["changed"]
+    again = await stack.call("GET", "/whoami", token=created.json["token"])
+    assert again.json["bound"] is None
     elsewhere = {**document, "name": "spy", "ownedBy": {"team": "hidden"}}
     assert (
         await stack.call("PUT", "/virtual-accounts/spy", elsewhere, who="manager")

@@ -66,6 +66,7 @@ DELETE /personal-access-tokens/revoke/all                401 404 404 403 404 200
 DELETE /personal-access-tokens/{id}                      401 404 404 403 404 200 404 200 404
 GET /virtual-accounts/{name}/token                       401 404 404 403 404 200 404 200 404
 POST /virtual-accounts/{name}/regenerate-token           401 404 404 403 404 200 404 200 404
+POST /virtual-accounts/{name}/unbind                     401 404 404 403 404 200 404 200 404
 POST /first-admin                                        400 400 400 400 400 400 400 400 400
 GET /whoami                                              401 200 200 200 200 200 200 200 200
 POST /explain                                            401 404 404 200 200 200 404 200 404
@@ -224,6 +225,8 @@ async def _request(stack: Stack, name: str, who: str | None) -> tuple[str, str, 
             return "GET", "/virtual-accounts/target/token", None
         case "POST /virtual-accounts/{name}/regenerate-token":
             return "POST", "/virtual-accounts/target/regenerate-token", {}
+        case "POST /virtual-accounts/{name}/unbind":
+            return "POST", "/virtual-accounts/target/unbind", None
         case "POST /explain":
             asked = {"subject": "team:hidden", "action": "model:use", "resource": "model:acme/mini"}
             return "POST", "/explain", asked

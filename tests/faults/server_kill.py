@@ -1,0 +1,140 @@
+"""Kills a whole gateway at random moments under load and asks the disk for every answer that came through.
+
+Run as a program of its own, since it forks: `server_kill.py <data folder> <trials>`. Each trial forks a
+serving process, loads it over several connections with allowed, refused and streamed requests, kills it
+with SIGKILL, and requires that every decision id which reached a client (in the first bytes of an answer)
+is on the disk. At the end the whole log must verify. Prints a JSON line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+from conf.settings import Settings, load
+from proxy import app, demo
+from proxy.host import Places
+from proxy.runtime import Clock
+from proxy.workers import reserve_port
+from store.verify import verify
+from tests.faults.harness import missing, seed
+
+CONNECTIONS = 6
+DECISION = re.compile(rb"\r\nx-decision-id: ([0-9a-f]+)\r\n")
+LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+BODIES = [
+    {"model": "echo/small"},
+    {"model": "echo/secret"},
+    {"model": "echo/small", "stream": True},
+]
+
+
+def serve(settings: Settings, keys: object) -> None:
+    """The victim: serves until it is killed."""
+
+    async def forever() -> None:
+        async with app.running(settings, keys, reuse_port=True):  # type: ignore[arg-type]
+            await asyncio.Event().wait()
+
+    asyncio.run(forever())
+
+
+def request(token: str, rng: random.Random) -> bytes:
+    """One model request as bytes."""
+    body = json.dumps({**rng.choice(BODIES), "messages": [{"role": "user", "content": "hi"}]})
+    return (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+async def caller(port: int, token: str, rng: random.Random, seen: list[str]) -> None:
+    """Sends requests over one connection after another; notes each decision id as soon as it arrives."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.005)
+            continue
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                writer.write(request(token, rng))
+                head = await reader.readuntil(b"\r\n\r\n")
+                found = DECISION.search(head)
+                assert found is not None, head
+                seen.append(found[1].decode())
+                length = LENGTH.search(head)
+                if length is None:
+                    break  # a stream: hang up in the middle of it
+                await reader.readexactly(int(length[1]))
+        writer.close()
+
+
+async def load_until(port: int, token: str, rng: random.Random, wanted: int) -> list[str]:
+    """The ids that came through until about `wanted` of them have, and a random moment more."""
+    seen: list[str] = []
+    patience = time.monotonic() + 20
+    async with asyncio.TaskGroup() as group:
+        callers = [group.create_task(caller(port, token, rng, seen)) for _ in range(CONNECTIONS)]
+        while len(seen) < wanted and time.monotonic() < patience:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(rng.random() * 0.01)
+        KILL[0]()
+        await asyncio.sleep(0.02)  # what is still in the sockets has reached the client, too
+        for task in callers:
+            task.cancel()
+    return seen
+
+
+KILL = [lambda: None]
+
+
+def main(folder: Path, trials: int) -> None:
+    os.environ.update(GATEWARDEN_DATA=str(folder), GATEWARDEN_DEMO="true")
+    held, port = reserve_port("127.0.0.1", 0)
+    settings = load().model_copy(update={"port": port})
+    keys = app.keys_of(settings)
+    asyncio.run(app.bootstrap(settings, keys, Clock()))
+    places = Places(settings.data)
+    token = demo.read(places.demo)["DEMO_TOKEN_ALICE"]
+    number = seed()
+    rng = random.Random(number)
+    answers, lost = 0, []
+    for _ in range(trials):
+        child = os.fork()
+        if child == 0:
+            try:
+                serve(settings, keys)
+            finally:
+                os._exit(1)
+        KILL[0] = lambda child=child: os.kill(child, signal.SIGKILL)  # type: ignore[misc]
+        seen = asyncio.run(load_until(port, token, rng, int(rng.random() ** 2 * 120) + 1))
+        os.waitpid(child, 0)
+        answers += len(seen)
+        lost += missing(places.journal, seen, newest=1)
+    report = verify(places.journal, keys.public_key())
+    held.close()
+    print(
+        json.dumps(
+            {
+                "seed": number,
+                "trials": trials,
+                "answers": answers,
+                "lost": lost,
+                "faults": [str(fault) for fault in report.faults],
+                "records": report.records,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
