@@ -23,7 +23,7 @@ from store.committing import ATTEMPTS, Committer
 from store.errors import HeadMoved, StoreUnavailable
 from store.feed import Alarm, Applier, Clock, Feed, Snapshot
 from store.port import Store
-from store.preparing import SealingVault, drive, prepare
+from store.preparing import prepare
 from store.reading import Reading
 from store.sealed import Sealer
 
@@ -82,6 +82,7 @@ class ChangeLog(Reading):
 
     async def close(self) -> None:
         """Closes the store. The engine still answers."""
+        self._committer.close()
         await self._store.close()
 
     async def _bring_shipped(self) -> bool:
@@ -100,8 +101,7 @@ class ChangeLog(Reading):
         change = Change(
             "host", Source.SHIPPED, "start", tuple(puts), comment="shipped with this version"
         )
-        vault = SealingVault(self._sealer)
-        plan = await drive(self._store, names, change, vault, None)
+        plan, vault = await self._committer.planned(change, None, Context())
         wanted = frozenset(STRUCTURE_ROWS)
         added, removed = wanted - self._feed.structure, self._feed.structure - wanted
         if plan.empty and not added and not removed:

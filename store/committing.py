@@ -111,9 +111,7 @@ class Committer:
 
         vault = SealingVault(self._sealer)
         judged = grants if asker is not None else None
-        plan = await drive(
-            self._store, self._feed.names, change, vault, judged, self._planner
-        )
+        plan = await drive(self._store, self._feed.names, change, vault, judged, self._planner)
         return plan, vault
 
     async def commit(
@@ -167,32 +165,36 @@ class Committer:
                     break
                 if not plan.empty:
                     self._judge(plan, waiting)
-            except HeadMoved:
-                self._put_back(merged)
-                raise
-            except asyncio.CancelledError:
+                prepared = await self._prepared(plan, head, waiting, vault)
+            except (HeadMoved, asyncio.CancelledError):
                 self._put_back(merged)
                 raise
             except Exception as error:
+                if self._feed.head != base:
+                    # Planned on what changed meanwhile: whatever came of it says nothing.
+                    self._put_back(merged)
+                    raise HeadMoved("others committed meanwhile") from error
                 if not isinstance(error, GatewardenError):
                     _log.exception("a change could not be planned")
                 waiting.error = error
-                self._queue.popleft()
-                continue
+            if not self._queue or self._queue[0] is not waiting:
+                continue  # who asked for it hung up while it was planned
             self._queue.popleft()
-            if plan.empty:
+            if waiting.error is None and plan.empty:
                 waiting.entry = _no_entry(waiting, head)
-                continue
-            prepare_now = partial(prepare, plan, head, waiting.now, vault.sealed)
-            if len(plan.documents) > LARGE:
-                loop = asyncio.get_running_loop()
-                prepared = await loop.run_in_executor(self._planner, prepare_now)
-            else:
-                prepared = prepare_now()
-            merged.waiting.append(waiting)
-            merged.prepared.append(prepared)
-            head = prepared.after
+            elif waiting.error is None:
+                merged.waiting.append(waiting)
+                merged.prepared.append(prepared)
+                head = prepared.after
         return merged
+
+    async def _prepared(
+        self, plan: Plan, head: Head, waiting: _Waiting, vault: SealingVault
+    ) -> Prepared:
+        make = partial(prepare, plan, head, waiting.now, vault.sealed)
+        if len(plan.documents) <= LARGE:
+            return make()
+        return await asyncio.get_running_loop().run_in_executor(self._planner, make)
 
     def _put_back(self, merged: _Merged) -> None:
         self._queue.extendleft(reversed(merged.waiting))

@@ -17,7 +17,7 @@ ORDER = ["conf", "authz", "policies", "store", "identity", "proxy"]
 COMPOSERS = {"proxy/app.py", "proxy/cli.py"}
 IMPURE = {
     "aiohttp", "asyncio", "http", "os", "random", "secrets", "socket", "sqlite3", "subprocess",
-    "threading", "time", "urllib", "yarl",
+    "threading", "time", "urllib.request", "yarl",
 }  # fmt: skip
 # The loader reads the files that it is told to read; nothing else in `policies` touches a disk.
 PURE_FOLDERS = ("authz", "policies")
@@ -26,15 +26,20 @@ MODULES = sorted(p for folder in ORDER for p in (ROOT / folder).rglob("*.py"))
 
 
 def imports_of(path: Path) -> set[str]:
-    """Top-level names that a module imports, at any depth of its code."""
+    """Modules that a module imports, at any depth of its code, each with its parents (`a`, `a.b`)."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.partition(".")[0])
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.ImportFrom):
-            found.add(path.relative_to(ROOT).parts[0])
+            names = [path.relative_to(ROOT).parts[0]]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            found |= {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
     return found
 
 
