@@ -83,7 +83,7 @@ class Reading:
         values = self.context.values
         if field in values:
             return values[field]
-        if field in _CALENDAR and (now := instant(values.get("time.now"))) is not None:
+        if field in _CALENDAR and (now := instant(self._look_up("time.now"))) is not None:
             return _CALENDAR[field](now.astimezone(UTC))
         return MISSING if self.context.lazy is None else self.context.lazy(field)
 

@@ -17,7 +17,7 @@ from authz.conditions import Context
 from conf.settings import Settings, UpstreamSettings
 from identity.issue import credential_document
 from identity.principal import CredentialKind, Principal
-from identity.tokens import Minted, mint
+from identity.tokens import mint
 from policies.change import Change, Source
 from policies.documents import Document, parse
 from proxy.app import keys_of, on_host, running
@@ -35,16 +35,14 @@ KEY = "GATEWARDEN_SECRET_BENCH"
 def estate(upstream: int) -> list[Document]:
     """Callers in ten teams each, and accounts whose grants name teams and callers."""
     chance = random.Random(7)
-    callers = [f"virtualaccount:app{n}" for n in range(CALLERS)]
+    callers = [_email(number) for number in range(CALLERS)]
     teams = [f"team:t{n}" for n in range(TEAMS)]
-    subjects = callers + teams
-    members = {team: [] for team in teams}  # type: dict[str, list[str]]
+    subjects = [f"user:{caller}" for caller in callers] + teams
+    members: dict[str, list[str]] = {team: [] for team in teams}
     for caller in callers:
         for team in chance.sample(teams, 10):
             members[team].append(caller)
-    documents: list[dict[str, object]] = [
-        {"type": "virtual-account", "name": caller.partition(":")[2]} for caller in callers
-    ]
+    documents: list[dict[str, object]] = [{"type": "user", "name": caller} for caller in callers]
     documents += [
         {"type": "team", "name": team.partition(":")[2], "members": members[team]} for team in teams
     ]
@@ -84,10 +82,14 @@ async def fill(changes: ChangeLog, upstream: int, pairs: int) -> list[tuple[str,
     found: list[tuple[str, str]] = []
     credentials: list[Document] = []
     for number in range(CALLERS):
-        minted = mint(CredentialKind.VAT)
-        subject = f"virtualaccount:app{number}"
-        credentials.append(_credential(minted, subject))
-        caller = Principal(subject, minted.id, CredentialKind.VAT)
+        person = await changes.person_by_email(_email(number))
+        assert person is not None
+        subject = f"user:{person.id}"
+        minted = mint(CredentialKind.PAT)
+        credentials.append(
+            credential_document(minted, subject, now=datetime.now(UTC), created_by="host")
+        )
+        caller = Principal(subject, minted.id, CredentialKind.PAT)
         usable = changes.engine.visible(caller, "model:use", names, Context())
         if usable and len(found) < pairs:
             model = usable[number % len(usable)].removeprefix("model:")
@@ -96,8 +98,8 @@ async def fill(changes: ChangeLog, upstream: int, pairs: int) -> list[tuple[str,
     return found
 
 
-def _credential(minted: Minted, subject: str) -> Document:
-    return credential_document(minted, subject, now=datetime.now(UTC), created_by="host")
+def _email(number: int) -> str:
+    return f"app{number}@example.com"
 
 
 @asynccontextmanager

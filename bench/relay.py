@@ -160,12 +160,14 @@ async def serve_bare(port: int, options: argparse.Namespace) -> None:
     await web.TCPSite(runner, "127.0.0.1", port).start()
 
 
+_held = contextlib.AsyncExitStack()  # keeps the gateway running until the process is killed
+
+
 async def serve_gateway(port: int, options: argparse.Namespace) -> None:
     """The whole process, as `gatewarden serve` runs it; it also sets the collector itself."""
     from bench.gateway_parts import gateway
 
-    stack = contextlib.AsyncExitStack()
-    await stack.enter_async_context(gateway(Path(options.folder), port, options.upstream, PAIRS))
+    await _held.enter_async_context(gateway(Path(options.folder), port, options.upstream, PAIRS))
 
 
 ROLES: dict[str, Callable[[int, argparse.Namespace], Coroutine[Any, Any, None]]] = {
@@ -220,7 +222,7 @@ def free_port() -> int:
         return port
 
 
-def start(role: str, name: str, loop: str, tuned: bool, **more: object) -> Server:
+def launch(role: str, name: str, loop: str, tuned: bool, **more: object) -> Server:
     """Starts a server and waits until it says that it is ready, with the pid that serves."""
     port = free_port()
     command = [
@@ -263,7 +265,7 @@ end
 def wrk(
     server: Server, pairs: list[tuple[str, str]], seconds: float, callers: int, folder: Path
 ) -> Slice:
-    script = folder / "load.lua"
+    script = folder / f"load-{server.port}.lua"
     if not script.exists():
         lines = ["requests = {}"]
         for index, (token, model) in enumerate(pairs):
@@ -349,6 +351,25 @@ async def first_bytes(server: Server, pairs: list[tuple[str, str]], count: int) 
 
 def compare(loop: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One table: every server on one kind of loop."""
+    running: list[Server] = []
+    try:
+        return measure(loop, options, folder, running)
+    finally:
+        for server in running:
+            server.process.send_signal(signal.SIGKILL)
+            server.process.wait()
+
+
+def measure(
+    loop: str, options: argparse.Namespace, folder: Path, running: list[Server]
+) -> dict[str, Any]:
+    """As `compare`; puts every server that it starts into `running`."""
+
+    def start(role: str, name: str, loop: str, tuned: bool, **more: object) -> Server:
+        server = launch(role, name, loop, tuned, **more)
+        running.append(server)
+        return server
+
     upstream = start("upstream", "upstream", options.fast_loop, True)
     slow = start("upstream", "upstream", options.fast_loop, True, delay=0.02)
     data = folder / loop
@@ -363,29 +384,27 @@ def compare(loop: str, options: argparse.Namespace, folder: Path) -> dict[str, A
         start("gateway", "gateway", loop, False, upstream=slow.port, folder=data / "b"),
     ]
     by_name = {server.name: server for server in servers}
-    try:
-        pairs = [tuple(pair) for pair in json.loads((data / "a" / "pairs.json").read_text())]
-        stream_pairs = [tuple(pair) for pair in json.loads((data / "b" / "pairs.json").read_text())]
-        for number in range(options.rounds + 1):
-            order = servers if number % 2 else servers[::-1]
-            for server in order:
-                if shutil.which("wrk") and not options.python_load:
-                    (folder / "load.lua").unlink(missing_ok=True)
-                    got = wrk(server, pairs, options.seconds, options.callers, folder)
-                else:
-                    got = asyncio.run(python_load(server, pairs, options.seconds, options.callers))
-                if number:  # the first round warms up
-                    server.slices.append(got)
-            for server in streaming:
-                server.first_byte += asyncio.run(first_bytes(server, stream_pairs, options.streams))
-        direct = statistics.median(slow.first_byte)
-        for server in streaming[1:]:
-            by_name[server.name].first_byte = [value - direct for value in server.first_byte]
-        return report(loop, servers)
-    finally:
-        for server in (upstream, *servers, *streaming):
-            server.process.send_signal(signal.SIGKILL)
-            server.process.wait()
+    pairs = read_pairs(data / "a")
+    stream_pairs = read_pairs(data / "b")
+    for number in range(options.rounds + 1):
+        for server in servers if number % 2 else servers[::-1]:
+            if options.load == "wrk":
+                got = wrk(server, pairs, options.seconds, options.callers, folder)
+            else:
+                got = asyncio.run(python_load(server, pairs, options.seconds, options.callers))
+            if number:  # the first round warms up
+                server.slices.append(got)
+        for server in streaming:
+            found = asyncio.run(first_bytes(server, stream_pairs, options.streams))
+            server.first_byte += found if number else []
+    direct = statistics.median(slow.first_byte)
+    for server in streaming[1:]:
+        by_name[server.name].first_byte = [value - direct for value in server.first_byte]
+    return report(loop, servers)
+
+
+def read_pairs(folder: Path) -> list[tuple[str, str]]:
+    return [(token, model) for token, model in json.loads((folder / "pairs.json").read_text())]
 
 
 def report(loop: str, servers: list[Server]) -> dict[str, Any]:
@@ -449,15 +468,15 @@ def main() -> None:
         return
     options.fast_loop = "uvloop" if has_uvloop else "asyncio"
     loops = [loop for loop in options.loops.split(",") if loop != "uvloop" or has_uvloop]
-    load = "python" if options.python_load or not shutil.which("wrk") else "wrk"
+    options.load = "python" if options.python_load or not shutil.which("wrk") else "wrk"
     print(
-        f"{platform.python_version()}, {os.cpu_count()} cores, load by {load}, {options.callers} callers, "
+        f"{platform.python_version()}, {os.cpu_count()} cores, load by {options.load}, {options.callers} callers, "
         f"{options.rounds} rounds of {options.seconds} s"
     )
     with tempfile.TemporaryDirectory() as folder:
         tables = [compare(loop, options, Path(folder)) for loop in loops]
     if options.json:
-        options.json.write_text(json.dumps({"tables": tables, "load": load}, indent=1))
+        options.json.write_text(json.dumps({"tables": tables, "load": options.load}, indent=1))
 
 
 if __name__ == "__main__":

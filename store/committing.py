@@ -159,12 +159,13 @@ class Committer:
             waiting = self._queue[0]
             try:
                 plan, vault = await self.planned(waiting.change, waiting.asker, waiting.context)
-                if self._feed.head != base:
-                    raise HeadMoved("others committed meanwhile")
                 if not merged.takes(plan):
                     break
-                if not plan.empty:
-                    self._judge(plan, waiting)
+                async with self._feed.applying:
+                    if self._feed.head != base:
+                        raise HeadMoved("others committed meanwhile")
+                    if not plan.empty:
+                        self._judge(plan, waiting)
                 prepared = await self._prepared(plan, head, waiting, vault)
             except (HeadMoved, asyncio.CancelledError):
                 self._put_back(merged)

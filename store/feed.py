@@ -81,7 +81,7 @@ class Feed:
         self._clock = clock
         self._alarm = alarm
         self._appliers: list[Applier] = []
-        self._applying = asyncio.Lock()
+        self.applying = asyncio.Lock()  # held while entries are applied, perhaps in many steps
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._unread = True  # whether the store may have entries that we have not applied
         self._last_poll: datetime | None = None
@@ -103,7 +103,7 @@ class Feed:
         Raises:
             StoreError: the store cannot be read, or its log is damaged. AuthzError: so are its rows.
         """
-        async with self._applying:
+        async with self.applying:
             await self._load()
 
     async def _load(self) -> None:
@@ -139,7 +139,7 @@ class Feed:
         Raises:
             StoreError: the store does not answer, or an entry cannot be read (`problem` says so).
         """
-        async with self._applying:
+        async with self.applying:
             if await self._store.changed():
                 self._unread = True
             count = 0
@@ -158,7 +158,7 @@ class Feed:
 
     async def take(self, entries: Iterable[Entry]) -> None:
         """Applies entries of our own, which are durable; those that a poll already had are skipped."""
-        async with self._applying:
+        async with self.applying:
             for entry in entries:
                 if entry.epoch > self.head.epoch:
                     await self._apply(entry)

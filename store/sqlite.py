@@ -64,6 +64,7 @@ class SqliteStore:
         _to_wal(db)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA secure_delete = ON")  # who was erased is not left in free pages
         return db
 
     def _create(self) -> sqlite3.Connection:
@@ -189,7 +190,9 @@ class SqliteStore:
             "UPDATE people SET folded = NULL WHERE id = ?", ((p.id,) for p in batch.people)
         )
         db.executemany(
-            "INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?)",
+            # Not `OR REPLACE`: that would drop whoever else has the address.
+            "INSERT INTO people VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " email = excluded.email, folded = excluded.folded, display_name = excluded.display_name",
             ((p.id, p.email, p.email.casefold(), p.display_name) for p in batch.people),
         )
         self._fault("people")

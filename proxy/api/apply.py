@@ -17,7 +17,7 @@ from policies.documents import Document, User
 from policies.errors import Problem
 from policies.estate import Stored
 from policies.naming import Key, label, plain_key
-from proxy.api.body import YAML_TYPES
+from proxy.api.body import YAML_TYPES, off_loop
 from proxy.api.changing import carry_out, change_of, documents_of, manifests_of, plan_answer
 from proxy.api.collections import COLLECTIONS, OF_FAMILY, Collection
 from proxy.api.documents import BATCH, put_gates
@@ -42,7 +42,7 @@ class _Wanted:
 
 async def gates(call: Call) -> Gates:
     """One gate for each document; the text of a refusal is the same whether the thing exists or not."""
-    wanted = _read(call)
+    wanted = await _read(call)
     if not wanted.documents:
         raise BadBody("there is no document in the body")
     if wanted.prune and wanted.source is not Source.GITOPS:
@@ -81,10 +81,10 @@ async def gates(call: Call) -> Gates:
     return tuple(asked)
 
 
-def _read(call: Call) -> _Wanted:
+async def _read(call: Call) -> _Wanted:
     query = call.query_as(ApplyQuery)
     if call.media in YAML_TYPES:
-        documents, warnings = documents_of(call)
+        documents, warnings = await off_loop(len(call.raw), lambda: documents_of(call))
         return _Wanted(
             documents, warnings, query.dry_run, Source(query.source), query.prune, query.comment
         )
@@ -94,7 +94,7 @@ def _read(call: Call) -> _Wanted:
     if (body.manifests is None) == (body.manifest is None):
         raise BadBody("give either `manifests` or `manifest`")
     given = body.manifests if body.manifests is not None else [body.manifest or {}]
-    documents, warnings = manifests_of(given)
+    documents, warnings = await off_loop(len(call.raw), lambda: manifests_of(given))
     return _Wanted(documents, warnings, body.dry_run, Source(body.source), body.prune, body.comment)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web
@@ -23,7 +23,10 @@ YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 MAX_DEPTH = 32
 BODY_SECONDS = 60.0  # in which a whole body must arrive
 
+SMALL_BODY = 64 * 1024  # bytes that are read on the loop
+
 Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result")
 
 
 def media_type(request: web.Request) -> str:
@@ -191,6 +194,11 @@ def parse_query(model: type[Model], request: web.Request) -> Model:
     except ValidationError as exc:
         message, hint = first_error(exc, tuple(model.model_fields))
         raise BadQuery(message, hint=hint) from exc
+
+
+async def off_loop(size: int, work: Callable[[], Result]) -> Result:
+    """What `work` makes of a body of `size` bytes; a large one is read in a thread, so that the loop turns."""
+    return await asyncio.to_thread(work) if size > SMALL_BODY else work()
 
 
 def _names(model: type[BaseModel]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from policies.documents import Document, VirtualAccount, dump
 from policies.estate import Stored
 from policies.naming import plain_key
 from proxy.api.account_tokens import first_token
+from proxy.api.body import off_loop
 from proxy.api.changing import (
     carry_out,
     change_of,
@@ -96,7 +97,7 @@ class Handlers:
 
     async def write(self, call: Call) -> Gates:
         """Gates of PUT: the body is read first, since it says where a new thing would stand."""
-        documents, warnings = documents_of(call)
+        documents, warnings = await off_loop(len(call.raw), lambda: documents_of(call))
         if len(documents) != 1:
             raise BadBody(f"the body holds {len(documents)} documents, and one is put here")
         document = documents[0]

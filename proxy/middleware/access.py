@@ -313,8 +313,11 @@ async def _read(call: Call, body: Body | None) -> None:
     if call.media not in bodies.JSON_TYPES:
         taken = "`application/json`" + (" or `application/yaml`" if body.yaml else "")
         raise MediaTypeRefused(f"the route takes {taken}", hint="set `content-type`")
-    if body.model is not None:
-        call.body = bodies.validate(body.model, bodies.parse_object(call.raw))
+    model, raw = body.model, call.raw
+    if model is not None:
+        call.body = await bodies.off_loop(
+            len(raw), lambda: bodies.validate(model, bodies.parse_object(raw))
+        )
 
 
 def _digest(names: Iterable[str]) -> str:

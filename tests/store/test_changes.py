@@ -345,6 +345,23 @@ async def test_what_a_deletion_leaves_dangling_is_an_alarm(tmp_path: Path) -> No
         assert len(alarms) == 1 and "provider-account/acme still names team/s" in alarms[0]
 
 
+async def test_a_change_is_guarded_while_a_large_entry_is_being_applied(tmp_path: Path) -> None:
+    async with running(tmp_path) as log, running(tmp_path) as other:
+        await admin(log)
+        await log.commit(put(user(BOB, roles=["tenant-admin"])), None, NOW)
+        await other.poll()
+        members = [f"p{n}@acme.com" for n in range(1500)]
+        await other.commit(put(team("big", *members)), None, NOW)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(log.poll())
+            for _ in range(5):
+                await asyncio.sleep(0)
+            demoted = group.create_task(log.commit(put(user(BOB, roles=["auditor"])), None, NOW))
+        assert demoted.result().epoch == log.head == 5
+        await other.poll()
+        assert other.engine.digest == log.engine.digest
+
+
 # --- nothing half done ------------------------------------------------------------------------------
 
 STEPS = ["begun", "entry", "documents", "rows", "mentions", "people", "secrets", "written"]

@@ -287,7 +287,7 @@ async def test_a_secret_goes_in_and_never_comes_out(stack: Stack) -> None:
     document["auth_data"]["api_key"] = "sk-second-canary-abcdef"
     put = await stack.call("PUT", "/provider-accounts/acme", document)
     assert put.status == 200 and put.json["changed"]
-    wrong = await stack.call("PUT", "/provider-accounts/acme", {**document, "regoin": "x"})
+    wrong = await stack.call("PUT", "/provider-accounts/acme", {**document, "regions": "x"})
     assert wrong.status == 422
     for sink in (*sinks, put.raw, wrong.raw):
         assert PROVIDER_KEY.encode() not in sink
@@ -298,7 +298,7 @@ async def test_a_secret_goes_in_and_never_comes_out(stack: Stack) -> None:
 
 
 async def test_every_finding_comes_at_once_with_its_place(stack: Stack) -> None:
-    text = b"type: team\nname: ml\nmebers: []\nmembers: [1, 2]\n"
+    text = b"type: team\nname: ml\nmember: []\nmembers: [1, 2]\n"
     got = await stack.call(
         "PUT", "/teams/ml", data=text, headers={"Content-Type": "application/yaml"}
     )
@@ -308,7 +308,7 @@ async def test_every_finding_comes_at_once_with_its_place(stack: Stack) -> None:
     assert problems == sorted(
         problems, key=lambda item: (item["file"], item["line"], item["column"])
     )
-    unknown = next(item for item in problems if "mebers" in item["message"])
+    unknown = next(item for item in problems if "member" in item["message"])
     assert (unknown["line"], unknown["column"]) == (3, 1) and "members" in unknown["hint"]
 
 
