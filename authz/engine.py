@@ -31,11 +31,10 @@ from authz.errors import AuthzError
 from authz.index import Candidate
 from authz.kleene import Reading
 from authz.rows import Row, digest_text
-from authz.vocabulary import Action
+from authz.vocabulary import ACTIONS
 
 _log = logging.getLogger("gatewarden.authz")
 
-_ACTIONS = frozenset(Action)
 _OUTSIDE = {
     Part.BOUND: Reason.OUTSIDE_BOUND,
     Part.TOKEN: Reason.OUTSIDE_TOKEN,
@@ -97,7 +96,7 @@ class Engine:
         A condition on the body counts as met on an allow and as not met on a deny; all else is
         evaluated. Raises what `decide` would have called an error: half a list is no answer.
         """
-        if action not in _ACTIONS:
+        if action not in ACTIONS:
             return ()
         open_body = Context(context.values, context.lazy, context.unbound | _OPEN_BODY)
         return tuple(
@@ -147,7 +146,7 @@ class Engine:
     def _decide(self, asker: Asker, action: str, resource: str, context: Context) -> Decision:
         if not self.knows(resource):
             return Decision(_DENY, Reason.UNKNOWN_RESOURCE, self.epoch, self.digest)
-        if action not in _ACTIONS:
+        if action not in ACTIONS:
             # A bundle, or `*`, is a name in rows; asked as an action it would match the grant itself.
             return Decision(_DENY, Reason.NO_GRANT, self.epoch, self.digest)
         asked = self.ask(asker, action, resource, context)

@@ -18,6 +18,7 @@ from casbin.rbac.role_manager import RoleManager
 
 from authz.errors import InvalidRow
 from authz.overlay import Overlay
+from authz.vocabulary import ACTIONS
 
 # More closures than this are not dropped one by one: the memory is set aside and taken apart in steps.
 WIDE = 512
@@ -43,8 +44,8 @@ def subject_groups(name: str) -> tuple[str, ...]:
 
 
 def action_groups(name: str) -> tuple[str, ...]:
-    """Every action is matched by a row on `*`; a bundle, and `*` itself, is none."""
-    return ("*",) if not name.startswith(("role:", "bundle:", "*")) else ()
+    """Every action is matched by a row on `*`; a bundle is none, though `role:assign` is an action."""
+    return ("*",) if name in ACTIONS else ()
 
 
 class Graph(RoleManager):

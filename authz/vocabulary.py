@@ -83,6 +83,7 @@ class Action(StrEnum):
     VIRTUAL_ACCOUNT_WRITE = "virtualaccount:write"
 
 
+ACTIONS = frozenset(action.value for action in Action)
 WILD_ACTION = "*"  # legal on deny rows only
 
 _PLAIN = re.compile(r"[A-Za-z0-9._@~+:/-]*\Z")

@@ -11,6 +11,8 @@ from authz.decision import Reason
 from authz.vocabulary import Action
 from conf.settings import describe
 from policies.documents import DOCUMENT_TYPES, INTERNAL_TYPES
+from policies.loader import load_text
+from policies.validate import validate
 from proxy.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,3 +67,13 @@ def test_the_architecture_page_names_only_files_that_exist() -> None:
         r"`((?:conf|authz|policies|store|identity|proxy|tests|bench)/[\w/.-]+\.\w+)`", text
     ):
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    "text", [t for t in re.findall(r"^```yaml\n(.*?)^```", POLICY, re.M | re.S) if "type:" in t]
+)
+def test_the_documents_on_the_policy_page_load_without_an_error(text: str) -> None:
+    loaded = load_text(text, "policy.md")
+    found = [problem for problem in validate(loaded) if problem.code != "dangling"]
+    assert loaded.documents
+    assert not found

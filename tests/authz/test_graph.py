@@ -8,6 +8,7 @@ import pytest
 
 from authz.errors import InvalidRow
 from authz.graph import WIDE, Graph, action_groups, subject_groups
+from authz.vocabulary import ACTIONS
 
 
 def graph(*links: str) -> Graph:
@@ -174,3 +175,13 @@ def test_members_are_listed_nearest_first_up_to_a_limit() -> None:
 def test_casbin_may_not_clear_it() -> None:
     with pytest.raises(InvalidRow):
         graph().clear()
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_a_wild_deny_reaches_every_action_also_those_about_roles(action: str) -> None:
+    assert action_groups(action) == ("*",)
+
+
+@pytest.mark.parametrize("name", ["role:team-manager", "bundle:x", "*", "no-such:action"])
+def test_a_name_that_is_no_action_is_not_reached_by_a_wild_row(name: str) -> None:
+    assert action_groups(name) == ()
