@@ -35,17 +35,19 @@ class Link:
     hash: str = GENESIS
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A checked line. `body` includes its `type`; `aside` is None when there is none (or no more)."""
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A checked line. `body` includes its `type`; `aside` is None when there is none (or no more).
 
-    writer: str
-    seq: int
+    Canonical JSON of it is the line as it stands, without its line break.
+    """
+
     at: int
+    body: dict[str, Any]
+    hash: str
     id: str
     prev: str
-    hash: str
-    body: dict[str, Any]
+    seq: int
+    writer: str
     aside: dict[str, Any] | None = None
 
     @property
@@ -135,9 +137,16 @@ def _clean(value: object) -> object:
     return value
 
 
-_decoder = msgspec.json.Decoder(dict[str, Any])
-_KEYS = frozenset({"at", "body", "hash", "id", "prev", "seq", "writer"})
-_TYPES = (("at", int), ("body", dict), ("hash", str), ("id", str), ("prev", str), ("seq", int))
+_decoder = msgspec.json.Decoder(Line)
+
+
+class _End(msgspec.Struct, gc=False):
+    """What stands after the hash in a line."""
+
+    id: str
+    prev: str
+    seq: int
+    writer: str
 
 
 def read_line(raw: bytes) -> Line:
@@ -151,30 +160,26 @@ def read_line(raw: bytes) -> Line:
     """
     raw = raw.removesuffix(b"\n")
     try:
-        found = _decoder.decode(raw)
+        line = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise BrokenLine("not the fields of a record") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BrokenLine("not a whole line of JSON") from error
-    if canonical(found) != raw:
+    if canonical(line) != raw:
         raise BrokenLine("not in canonical form")
-    aside = found.pop("aside", None)
-    if found.keys() != _KEYS or not all(isinstance(found[key], kind) for key, kind in _TYPES):
-        raise BrokenLine("not the fields of a record")
-    digest = found.pop("hash")
-    if sha256(canonical(found)).hexdigest() != digest:
+    start = 1
+    if line.aside is not None:
+        aside = canonical(line.aside)
+        if sha256(aside).hexdigest() != line.body.get("aside_digest"):
+            raise BrokenLine("the aside is not what its digest says")
+        start = len(b'{"aside":,') + len(aside)
+    # What the hash covers is the line without the aside at its begin and the hash near its end. Its keys
+    # are sorted, so where those stand is known, and nothing has to be encoded once more.
+    end = b"," + canonical(_End(line.id, line.prev, line.seq, line.writer))[1:]
+    stop = len(raw) - len(end) - len(b',"hash":""') - len(line.hash.encode())
+    if sha256(b"{" + raw[start:stop] + end).hexdigest() != line.hash:
         raise BrokenLine("the record is not what its hash says")
-    body = found["body"]
-    if aside is not None and sha256(canonical(aside)).hexdigest() != body.get("aside_digest"):
-        raise BrokenLine("the aside is not what its digest says")
-    return Line(
-        writer=str(found["writer"]),
-        seq=found["seq"],
-        at=found["at"],
-        id=found["id"],
-        prev=found["prev"],
-        hash=digest,
-        body=body,
-        aside=aside,
-    )
+    return line
 
 
 def follows(line: Line, link: Link) -> str:

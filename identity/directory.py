@@ -25,6 +25,7 @@ from policies.change import DocumentChange, Entry
 from policies.documents import Credential, Document, User, VirtualAccount, parse
 
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+MAX_MADE = 10_000  # principals kept ready for the callers of now
 MAX_TOMBSTONES = 10_000  # only a log line depends on them, so the oldest may go
 
 
@@ -60,6 +61,8 @@ class Directory:
         self._tokens: dict[bytes, _Token] = {}  # SHA-256 of the secret, whole (peers.md A5)
         self._digests: dict[str, bytes] = {}  # credential id -> the same bytes
         self._accounts: dict[str, _Account] = {}  # user:… and virtualaccount:…
+        # By credential id, with what it was made from: both are values, and another one means made anew.
+        self._made: dict[str, tuple[_Token, _Account, Principal]] = {}
         self._tombstones: dict[
             bytes, None
         ] = {}  # digests of tokens that were deleted, oldest first
@@ -123,17 +126,12 @@ class Directory:
             raise Unauthenticated(Refusal.SUSPENDED)
         if account.expires_at is not None and now >= account.expires_at:
             raise Unauthenticated(Refusal.EXPIRED)
-        return Principal(
-            id=token.subject,
-            credential_id=token.id,
-            credential_kind=token.kind,
-            bound=account.bound,
-            token=f"{Kind.TOKEN.value}:{token.id}" if token.restricted else None,
-            team=token.team,
-            owner_team=account.owner_team,
-            expires_at=_earlier(token.expires_at, account.expires_at),
-            attributes=account.attributes,
-        )
+        made = self._made.get(token.id)
+        if made is None or made[0] is not token or made[1] is not account:
+            if len(self._made) >= MAX_MADE:
+                self._made.clear()
+            made = self._made[token.id] = (token, account, _principal_of(token, account))
+        return made[2]
 
     def _apply(self, change: DocumentChange) -> None:
         family = change.key[0]
@@ -224,6 +222,20 @@ def _aware(instant: datetime | None) -> datetime | None:
     if instant is None or instant.tzinfo is not None:
         return instant
     return instant.replace(tzinfo=UTC)
+
+
+def _principal_of(token: _Token, account: _Account) -> Principal:
+    return Principal(
+        id=token.subject,
+        credential_id=token.id,
+        credential_kind=token.kind,
+        bound=account.bound,
+        token=f"{Kind.TOKEN.value}:{token.id}" if token.restricted else None,
+        team=token.team,
+        owner_team=account.owner_team,
+        expires_at=_earlier(token.expires_at, account.expires_at),
+        attributes=account.attributes,
+    )
 
 
 def _earlier(first: datetime | None, second: datetime | None) -> datetime | None:

@@ -31,6 +31,11 @@ class Pins:
         self._overrides: tuple[Mapping[str, str], ...] = ()  # of every rule, in order
         self._rules_of: dict[str, tuple[int, ...]] = {}  # subject -> places in `_overrides`
 
+    @property
+    def any(self) -> bool:
+        """Whether any rule pins anything: if not, a caller's groups need not be asked for."""
+        return bool(self._rules_of)
+
     def pinned(self, principal_id: str, groups: Collection[str]) -> Mapping[str, str]:
         """The pinned metadata of a caller: empty if no rule matches.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from authz.conditions import Item, Operator, check
+from authz.conditions import MAX_ITEMS, MAX_VALUES, Item, Operator, check
 from authz.vocabulary import WILD_ACTION, Action
+from policies import when
 from policies.documents import DataAccessConfig, DataRule, Document, Policy, PolicyRule, WhenItem
 from policies.errors import PolicyError
 from policies.fits import DATA_TYPES, fits
@@ -18,8 +19,6 @@ from policies.mentions import Mentions
 from policies.nearest import did_you_mean
 from policies.truefoundry import actions_of
 
-_ID_FIELDS = ("principal.id", "principal.team", "record.created_by", "record.created_by_team")
-_STAMPED_KINDS = ("user", "team", "virtualaccount")
 Path = tuple[str | int, ...]
 
 
@@ -59,8 +58,16 @@ def _rule(
         refs.found.warn(
             doc, (*path, "trust"), "no_effect", "`trust` says nothing on a deny", "remove it"
         )
-    for index, when in enumerate(rule.when):
-        _condition(doc, (*path, "when", index), when, actions, rule, refs)
+    if len(rule.when) > MAX_ITEMS:
+        refs.found.error(
+            doc,
+            (*path, "when"),
+            "too_many",
+            f"a rule has at most {MAX_ITEMS} conditions",
+            "split it",
+        )
+    for index, test in enumerate(rule.when):
+        _condition(doc, (*path, "when", index), test, actions, rule, refs)
 
 
 def check_targets(
@@ -154,33 +161,36 @@ def _aware(instant: datetime | None) -> datetime | None:
 def _condition(
     doc: Located[Document],
     path: Path,
-    when: WhenItem,
+    test: WhenItem,
     actions: list[str],
     rule: PolicyRule,
     refs: Mentions,
 ) -> None:
     try:
-        operator = Operator(when.operator)
+        operator = Operator(test.operator)
     except ValueError:
         known = [each.value for each in Operator]
         refs.found.error(
             doc,
             (*path, "operator"),
             "unknown_operator",
-            f"`{when.operator[:80]}` is not an operator",
-            did_you_mean(when.operator, known, "one of " + ", ".join(known)),
+            f"`{test.operator[:80]}` is not an operator",
+            did_you_mean(test.operator, known, "one of " + ", ".join(known)),
         )
         return
-    value = True if operator is Operator.EXISTS and when.value == "" else when.value
-    item = Item(when.field, operator, value)
+    value = True if operator is Operator.EXISTS and test.value == "" else test.value
+    item = Item(test.field, operator, value)
     for problem in check(item, actions, rule.effect, rule.trust):
         refs.found.error(doc, path, "bad_condition", problem)
-    if when.field in _ID_FIELDS:
-        # These values are mentions: they are resolved to ids like any other.
-        for place, each in enumerate(value if isinstance(value, tuple) else (value,)):
-            if isinstance(each, str) and each.partition(":")[0] in _STAMPED_KINDS:
-                at = (*path, "value", place) if isinstance(value, tuple) else (*path, "value")
-                refs.subject(doc, at, each)
+    for place, each in enumerate(value if isinstance(value, tuple) else (value,)):
+        at = (*path, "value", place) if isinstance(value, tuple) else (*path, "value")
+        match when.named_as(test.field, test.operator, each):
+            case when.SUBJECT:
+                refs.subject(doc, at, str(each))
+            case when.ACCOUNT:
+                refs.thing(doc, at, "provider-account", str(each))
+            case when.RESOURCE:
+                refs.exists(doc, at, str(each))
 
 
 # -- data access -------------------------------------------------------------------------------------
@@ -227,6 +237,10 @@ def _data_rule(doc: Located[Document], path: Path, rule: DataRule, refs: Mention
                         doc, at, "bad_subject", f"records are not stamped with `{subject[:80]}`",
                         "name users, virtual accounts or teams",
                     )  # fmt: skip
+        if len(one.value) > MAX_VALUES:
+            refs.found.error(
+                doc, (*inner, "value"), "too_many", f"a filter has at most {MAX_VALUES} values"
+            )
         if not one.value:
             refs.found.warn(
                 doc, (*inner, "value"), "empty_list", "a filter without values", "remove it"

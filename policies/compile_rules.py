@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from authz.conditions import Condition, Item, Operator, encode, name_of
+from authz.conditions import Condition, Item, Operator, decode, encode, name_of
 from authz.rows import Row, row
 from authz.vocabulary import WILD_ACTION, Action, Kind, kind_of
-from policies import globs
+from policies import globs, when
 from policies.documents import (
     DataAccessConfig,
     DataFilter,
@@ -44,7 +44,7 @@ def policy_rows(policy: Policy, lookups: Lookups) -> Iterator[Row]:
 
 def _rule(policy: Policy, rule: PolicyRule, lookups: Lookups) -> Iterator[Row]:
     rule_id = f"{label(policy.key)}#{rule.id}"
-    items = tuple(_test(when) for when in rule.when)
+    items = tuple(when.compiled(_test(test), rule.effect, lookups) for test in rule.when)
     items += tuple(_validity(rule.valid_from, rule.valid_until))
     name, definition = named(items)
     ptype = "p2" if rule.mode == "shadow" else "p"
@@ -61,10 +61,10 @@ def _rule(policy: Policy, rule: PolicyRule, lookups: Lookups) -> Iterator[Row]:
             yield row("m", rule_id, rule.message)
 
 
-def _test(when: WhenItem) -> Item:
-    operator = Operator(when.operator)
-    bare = operator is Operator.EXISTS and when.value == ""  # `EXISTS` alone asks for presence
-    return Item(when.field, operator, True if bare else when.value)
+def _test(test: WhenItem) -> Item:
+    operator = Operator(test.operator)
+    bare = operator is Operator.EXISTS and test.value == ""  # `EXISTS` alone asks for presence
+    return Item(test.field, operator, True if bare else test.value)
 
 
 def _validity(start: datetime | None, until: datetime | None) -> Iterator[Item]:
@@ -92,12 +92,17 @@ def _actions(permissions: Iterable[str]) -> list[str]:
 
 
 def named(items: tuple[Item, ...]) -> tuple[str, tuple[Row, ...]]:
-    """The name of a condition and the row that defines it; `("", ())` for none."""
+    """The name of a condition and the row that defines it; `("", ())` for none.
+
+    Raises:
+        InvalidCondition: no engine could read it (too long). INVARIANT: such a row is never committed.
+    """
     if not items:
         return "", ()
     condition = Condition(items)
-    name = name_of(condition)
-    return name, (row("c", name, encode(condition)),)
+    name, text = name_of(condition), encode(condition)
+    decode(text)
+    return name, (row("c", name, text),)
 
 
 def subjects(written: Iterable[str], effect: str, lookups: Lookups) -> Iterator[str]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from authz.vocabulary import kind_of
-from policies import globs
+from policies import globs, when
 from policies.naming import FAMILY_OF_KIND, plain
 
 EVERY_MODEL = "models-of:*"  # depends on the models of all accounts
@@ -28,13 +28,14 @@ class Form(StrEnum):
     RESOURCE = "resource"  # an id or a pattern
     QUALIFIED = "qualified"  # a resource as permissions name it, with its type
     TARGET = "target"  # <account>/<model>
+    ACCOUNT = "account"  # a provider account's name alone
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
     """One mention: its text, its form, where it stands, and what the walk knows about it.
 
-    `deny` marks a mention in a deny rule, which binds all generations. `resource_type` goes with
+    `deny` marks a mention that binds all generations, as in a deny rule. `resource_type` goes with
     QUALIFIED.
     """
 
@@ -46,12 +47,6 @@ class Mention:
 
 
 Visit = Callable[[Mention], str]
-
-# Fields of conditions whose values are ids of people, accounts or teams.
-_ID_FIELDS = frozenset(
-    {"principal.id", "principal.team", "record.created_by", "record.created_by_team"}
-)
-_SUBJECT_PREFIXES = ("user:", "team:", "virtualaccount:")
 
 
 def rewrite(data: Mapping[str, Any], visit: Visit) -> dict[str, Any]:
@@ -153,19 +148,20 @@ def _policy(data: dict[str, Any], visit: Visit) -> None:
                 visit(Mention(form, text, f"{at}{field}.{place}", deny))
                 for place, text in enumerate(rule[field])
             ]
-        for inner, when in _each(rule, "when"):
-            if when.get("field") in _ID_FIELDS:
-                _values(when, visit, f"{at}{inner}value", deny)
+        for inner, test in _each(rule, "when"):
+            _values(test, visit, f"{at}{inner}value", str(rule.get("effect")))
 
 
-def _values(when: dict[str, Any], visit: Visit, at: str, deny: bool) -> None:
+def _values(test: dict[str, Any], visit: Visit, at: str, effect: str) -> None:
+    field, operator, value = str(test["field"]), str(test["operator"]), test.get("value")
+    every = when.binds_every_generation(effect, operator)
+
     def one(value: Any) -> Any:
-        if isinstance(value, str) and value.startswith(_SUBJECT_PREFIXES):
-            return visit(Mention(Form.SUBJECT, value, at, deny))
-        return value
+        form = when.named_as(field, operator, value)
+        return value if form is None else visit(Mention(Form(form), value, at, every))
 
-    value = when.get("value")
-    when["value"] = [one(item) for item in value] if isinstance(value, list) else one(value)
+    if value is not None:
+        test["value"] = [one(item) for item in value] if isinstance(value, list) else one(value)
 
 
 def _resource_group(data: dict[str, Any], visit: Visit) -> None:
@@ -233,6 +229,8 @@ def _tokens(mention: Mention) -> tuple[str, ...]:
             return (f"role:{plain(text)}",)
         case Form.TARGET:
             return ()  # an alias is linked whether or not its target exists
+        case Form.ACCOUNT:
+            return (f"provider-account:{plain(text)}",)
         case Form.SUBJECT | Form.PERSON:
             return (token_of(text),) if kind_of(text) in FAMILY_OF_KIND else ()
     if kind_of(text) != "model":

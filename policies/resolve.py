@@ -239,6 +239,8 @@ class Resolver:
                 return self._person(text.removeprefix("user:"), key, mention.path)
             case Form.TEAM | Form.ROLE:
                 return self._name(mention.form.value, text, key, mention)
+            case Form.ACCOUNT:
+                return self._name("provider-account", text, key, mention)
             case Form.SUBJECT:
                 return self._subject(subject_of(text), key, mention)
             case Form.TARGET:

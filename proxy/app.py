@@ -47,20 +47,18 @@ from proxy.responses import ResponseState
 from proxy.runtime import Clock, Runtime
 from proxy.secrets import SecretRules, Secrets
 from proxy.server import Server
+from proxy.shipping import QUIET_SECONDS, Inline
 from proxy.workers import Supervisor, offer_snapshot, reserve_port, sibling_snapshots, socket_name
 from store.changes import ChangeLog
 from store.feed import Snapshot
 from store.journal import Journal
 from store.journal import Limits as JournalLimits
-from store.records import RecordStore, RecordsUnavailable
 from store.sealed import Sealer
-from store.shipper import Shipper
 from store.sqlite import SqliteStore
 from store.state import State
 
 SLOT = "GATEWARDEN_SLOT"  # which worker of the supervisor this process is
 TICK_SECONDS = 1.0
-_SHIP_SECONDS = 0.25
 
 log = logs.get("app")
 
@@ -234,7 +232,7 @@ class _Chores:
         gateway: Gateway,
         state: State,
         kept: KeptTokens,
-        shipper: Shipper,
+        shipper: Inline | None,
         credentials: _Credentials,
     ) -> None:
         self._runtime = runtime
@@ -257,7 +255,8 @@ class _Chores:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._runtime.changes.run_feed(stop))
             group.create_task(_each(TICK_SECONDS, stop, self._tick))
-            group.create_task(_each(_SHIP_SECONDS, stop, self._ship))
+            if self._shipper is not None:
+                group.create_task(_each(QUIET_SECONDS, stop, self._shipper.step))
 
     async def _tick(self) -> None:
         now = self._runtime.clock.now()
@@ -268,13 +267,6 @@ class _Chores:
             ended, self._ended = self._ended, []
             await self._kept.forget(ended)
         await self._state.expire(now)
-
-    async def _ship(self) -> None:
-        # A store that stands still must not stop anything: the journal keeps what is not shipped.
-        try:
-            await self._shipper.run_once()
-        except RecordsUnavailable as error:
-            log.warning("records are not shipped", cause=str(error))
 
 
 async def _each(seconds: float, stop: asyncio.Event, work: Callable[[], Any]) -> None:
@@ -378,8 +370,8 @@ async def running(
         await stack.enter_async_context(started(changes))
         journal = await asyncio.to_thread(_journal, settings, keys, changes)
         stack.push_async_callback(journal.close)
-        records = await RecordStore.open(Places(settings.data).records)
-        stack.push_async_callback(records.close)
+        shipper = Inline(Places(settings.data).journal, Places(settings.data).records)
+        stack.push_async_callback(shipper.close)
         outbound = _outbound(settings, secrets, clock)
         stack.push_async_callback(outbound.close)
         gateway = Gateway(
@@ -400,7 +392,6 @@ async def running(
         runtime = Runtime(
             settings, changes, directory, pins, catalogue, first, journal, metrics, clock
         )
-        shipper = Shipper(Places(settings.data).journal, records)
         chores = _Chores(runtime, gateway, state, kept, shipper, credentials)
         for late in (gateway.streams, chores):
             changes.subscribe(late)

@@ -49,6 +49,7 @@ _READ = _REDIRECTING | {
     "tools",
 }
 _SPACES = " \t\n\r"
+_MODEL = re.compile(r'"model"[ \t\n\r]*:[ \t\n\r]*("([^"\\\x00-\x1f]*)")')
 _SPACE = re.compile(r"[ \t\n\r]*").match
 
 
@@ -115,7 +116,7 @@ def scan(body: bytes, max_depth: int = MAX_DEPTH) -> Scan:
     except UnicodeDecodeError as error:
         raise InvalidBody(f"the body is not UTF-8 at byte {error.start}") from error
     try:
-        fields, span = _top(text)
+        fields, span = _quickly(text) or _top(text)
     except JSONDecodeError as error:
         raise InvalidBody(
             f"the body is not JSON: {error.msg.lower()} at line {error.lineno}, column {error.colno}"
@@ -132,7 +133,8 @@ def scan(body: bytes, max_depth: int = MAX_DEPTH) -> Scan:
         raise _twice(error.key) from error
     watched = tuple(_watched)
     _watched.clear()
-    _check_depth(fields, max_depth)
+    if text.count("{") + text.count("[") > max_depth:  # else it cannot be that deep
+        _check_depth(fields, max_depth)
     _check_case(fields)
     if not _REDIRECTING.isdisjoint(fields):
         _refuse_redirection(fields)
@@ -149,6 +151,31 @@ def scan(body: bytes, max_depth: int = MAX_DEPTH) -> Scan:
         start = len(text[:start].encode())
         end = start + len(text[span[0] : span[1]].encode())
     return Scan(model, start, end, fields, watched)
+
+
+def _quickly(text: str) -> tuple[dict[str, object], tuple[int, int]] | None:
+    """What `_top` answers, for the plain case; None where the long way must look (and find the words).
+
+    INVARIANT: `"model"` stands in the text once and no key can be spelt with `\\u`, so that if the top level
+    has that key, it is the one that the pattern found.
+    """
+    if text.count('"model"') != 1 or "\\u" in text:
+        return None
+    found = _MODEL.search(text)
+    if found is None:
+        return None
+    _watched.clear()
+    try:
+        fields, end = _value(text, 0)
+    except (JSONDecodeError, StopIteration, IndexError, ValueError, RecursionError, _Twice):
+        return None
+    if end != len(text) or type(fields) is not dict or len(fields) > MAX_KEYS:
+        return None
+    if fields.get("model") != found[2]:
+        return None
+    if _watched and _watched[-1] is fields:
+        _watched.pop()  # the top level is judged by its fields
+    return fields, found.span(1)
 
 
 def _top(text: str) -> tuple[dict[str, object], tuple[int, int]]:

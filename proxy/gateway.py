@@ -136,9 +136,9 @@ class Gateway:
                 "this route does not take this kind of credential", code="credential_not_accepted"
             )
         exchange.metadata = metadata_of(headers)
-        exchange.pinned = parts.pins.pinned(
-            principal.id, parts.policy.engine.subject_closure(principal.id)
-        )
+        if parts.pins.any:
+            groups = parts.policy.engine.subject_closure(principal.id)
+            exchange.pinned = parts.pins.pinned(principal.id, groups)
         match route.serves:
             case Serves.RELAY:
                 return await self._relay.serve(exchange, route, principal)

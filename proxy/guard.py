@@ -230,10 +230,14 @@ class GuardedConnector(aiohttp.TCPConnector):
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         # An upstream that sends more than it declared, after its connection went back to the pool,
         # would have the surplus read as the answer to the next caller. aiohttp looks for a surplus
-        # only when a connection is given back; we look again when one is taken out.
-        waiting = self._conns.get(key)
-        if waiting:
-            for item in [item for item in waiting if item[0].should_close]:
-                waiting.remove(item)
-                item[0].close()
+        # only when a connection is given back; we look again at the one that is about to be taken
+        # out. They leave in the order in which they came back, so the others need not be asked.
+        while waiting := self._conns.get(key):
+            protocol = waiting[0][0]
+            if not protocol.should_close:
+                break
+            waiting.popleft()
+            protocol.close()
+            if not waiting:
+                del self._conns[key]
         return await super()._get(key, traces)

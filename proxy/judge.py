@@ -48,7 +48,10 @@ class Judge:
             GatewayError: `too_many_refusals`.
         """
         parts = self._parts
-        resource = models.resource_of(name)
+        # INVARIANT: what is decided is the id of what would be called. A caller's `acme/mini` is today's
+        # `model:acme~2/mini`, so that nothing which was granted on the account before reaches it.
+        known = parts.catalogue.model(name)
+        resource = known.id if known is not None else models.resource_of(name)
         facts = self._facts(exchange, principal, fields)
         begun = parts.timer()
         decision = parts.policy.engine.decide(

@@ -47,7 +47,7 @@ class Listing:
         model = self._parts.catalogue.model(name)
         if model is None or dialect not in model.dialects:
             raise not_found(name, self._parts.limits.contact, exchange.decision_id)
-        exchange.model = name
+        exchange.model = model.id.partition(":")[2]
         return await self._answer(exchange, exchange.voice.entry(model))
 
     async def _answer(self, exchange: Exchange, body: bytes) -> web.Response:

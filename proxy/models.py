@@ -46,10 +46,14 @@ class DecisionFailed(GatewayError):
 
 
 def resource_of(name: str) -> str:
-    """The id to decide on. What is no name of a model gets an id that no catalogue has."""
+    """The id to decide on for a name that the catalogue does not have: it is refused and recorded.
+
+    What is no name of a model gets an id that no catalogue has. That goes for `acme~2/mini` too: a
+    generation is how we store an account, never how a caller may say it.
+    """
     if _NAME.match(name):
         return _PREFIX + name
-    return _PREFIX + escape(name[:MAX_UNKNOWN] or "-")
+    return _PREFIX + (escape(name[:MAX_UNKNOWN]).replace("~", "%7E") or "-")
 
 
 def refusal(name: str, decision: Decision, contact: str, decision_id: str) -> GatewayError:

@@ -88,6 +88,8 @@ class Authenticates(Protocol):
 
 
 class PinsMetadata(Protocol):
+    @property
+    def any(self) -> bool: ...
     def pinned(self, principal_id: str, groups: Collection[str]) -> Mapping[str, str]: ...
 
 

@@ -244,6 +244,10 @@ class Journal:
                 ticket.wake()  # the disk failed a moment ago: whoever waits is told so at once
             return
         job = self._job = self._take()
+        if job.gap is None and not job.checkpoint:
+            # Encoded here: in the thread it would fight the loop for the interpreter's lock, record by
+            # record. The thread is left with what waits for the disk.
+            job.draft, job.refused = self._writer.draft(job.batch, job.stamp)
         loop = asyncio.get_running_loop()
         loop.run_in_executor(self._thread, self._write, job).add_done_callback(
             partial(self._landed, job)
@@ -266,10 +270,14 @@ class Journal:
     def _write(self, job: Job) -> list[Item]:
         """In the journal's thread: the whole batch, or an exception and nothing of it."""
         items: list[Item] = [*job.batch, job.gap] if job.gap else list(job.batch)
+        refused = job.refused
         try:
             if job.gap is not None:
                 self._writer.regain_reserve()
-            refused = self._writer.commit(items, job.stamp, checkpoint=job.checkpoint)
+            if job.draft is not None and self._writer.fits(job.draft):
+                self._writer.put(job.draft)
+            else:
+                refused = self._writer.commit(items, job.stamp, checkpoint=job.checkpoint)
         except OSError as error:
             if job.gap is None:  # the first failure; without room the end of the gap tells it all
                 with contextlib.suppress(OSError):

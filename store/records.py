@@ -26,37 +26,49 @@ from store.errors import StoreError, StoreUnavailable
 
 _T = TypeVar("_T")
 MAX_LIMIT: Final = 1000
-VERSION: Final = 1
+VERSION: Final = 2
+_KINDS: Final = ("decisions", "requests", "others")
 
+# Rows are long, so they lie in rowid tables: a `WITHOUT ROWID` table would keep one or two to a page.
+# Nearly every decision is an allowed `model:use`; the indexes for the rest hold only the rest.
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS decisions (
-  id TEXT PRIMARY KEY, at INTEGER NOT NULL, writer TEXT NOT NULL, seq INTEGER NOT NULL,
-  hash TEXT NOT NULL, subject TEXT NOT NULL, action TEXT NOT NULL, resource TEXT NOT NULL,
-  effect TEXT NOT NULL, reason TEXT NOT NULL, request TEXT NOT NULL, line BLOB NOT NULL
-) WITHOUT ROWID;
+  id TEXT NOT NULL, at INTEGER NOT NULL, subject TEXT NOT NULL, action TEXT NOT NULL,
+  resource TEXT NOT NULL, effect TEXT NOT NULL, reason TEXT NOT NULL, request TEXT NOT NULL,
+  line BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS requests (
-  id TEXT PRIMARY KEY, at INTEGER NOT NULL, writer TEXT NOT NULL, seq INTEGER NOT NULL,
-  hash TEXT NOT NULL, subject TEXT NOT NULL, resource TEXT NOT NULL, status INTEGER NOT NULL,
+  id TEXT NOT NULL, at INTEGER NOT NULL, subject TEXT NOT NULL, resource TEXT NOT NULL,
   request TEXT NOT NULL, decision TEXT NOT NULL, line BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS others (
-  id TEXT PRIMARY KEY, at INTEGER NOT NULL, writer TEXT NOT NULL, seq INTEGER NOT NULL,
-  hash TEXT NOT NULL, type TEXT NOT NULL, line BLOB NOT NULL
-) WITHOUT ROWID;
+);
+CREATE TABLE IF NOT EXISTS others (id TEXT NOT NULL, at INTEGER NOT NULL, line BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS shipped (
   writer TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS decisions_id ON decisions (id);
+CREATE UNIQUE INDEX IF NOT EXISTS requests_id ON requests (id);
+CREATE UNIQUE INDEX IF NOT EXISTS others_id ON others (id);
 CREATE INDEX IF NOT EXISTS decisions_subject ON decisions (subject, id);
-CREATE INDEX IF NOT EXISTS decisions_action ON decisions (action, id);
 CREATE INDEX IF NOT EXISTS decisions_resource ON decisions (resource, id);
-CREATE INDEX IF NOT EXISTS decisions_reason ON decisions (reason, id);
-CREATE INDEX IF NOT EXISTS decisions_effect ON decisions (effect, id);
 CREATE INDEX IF NOT EXISTS decisions_request ON decisions (request, id);
+CREATE INDEX IF NOT EXISTS decisions_action ON decisions (action, id) WHERE action != 'model:use';
+CREATE INDEX IF NOT EXISTS decisions_reason ON decisions (reason, id) WHERE reason != 'allowed';
+CREATE INDEX IF NOT EXISTS decisions_denied ON decisions (id) WHERE effect = 'deny';
 CREATE INDEX IF NOT EXISTS requests_subject ON requests (subject, id);
 CREATE INDEX IF NOT EXISTS requests_resource ON requests (resource, id);
 CREATE INDEX IF NOT EXISTS requests_request ON requests (request, id);
 CREATE INDEX IF NOT EXISTS requests_decision ON requests (decision, id);
 """
+# A partial index is used only by a query that says its condition in so many words.
+_PARTIAL: Final = {
+    ("action", "model:use"): "action != 'model:use'",
+    ("reason", "allowed"): "reason != 'allowed'",
+    ("effect", "allow"): "effect = 'deny'",
+}
+_WAL_PAGES: Final = (
+    4000  # 16 MB of them between two checkpoints: hot pages are written once for many
+)
+_CACHE_KIB: Final = 16_384
 
 
 class RecordsUnavailable(StoreUnavailable):
@@ -124,22 +136,55 @@ class RecordFile:
                 path.chmod(0o600)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
+                self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             self._db.execute("PRAGMA busy_timeout=5000")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
                 raise RecordsUnavailable("the record store was made by a newer version")
-            if not read_only:
-                self._db.executescript(_TABLES)
-                self._db.execute(f"PRAGMA user_version={VERSION}")
+            if not read_only and version < VERSION:
+                self._make()
         except sqlite3.Error as error:
             raise RecordsUnavailable(f"the record store `{path.name}` cannot be opened") from error
 
+    def _make(self) -> None:
+        """Makes the tables. What an older version stored goes, and is shipped from the journal again."""
+        self._db.execute("BEGIN IMMEDIATE")  # and look again: another process may have been first
+        if 0 < self._db.execute("PRAGMA user_version").fetchone()[0] < VERSION:
+            for table in (*_KINDS, "shipped"):
+                self._db.execute(f"DROP TABLE IF EXISTS {table}")
+        for statement in _TABLES.split(";"):
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version={VERSION}")
+        self._db.execute("COMMIT")
+
     def cursor(self, writer: str) -> tuple[int, str]:
-        """The seq and hash of the last record shipped of a writer; (0, "") if none."""
-        row = self._db.execute(
-            "SELECT seq, hash FROM shipped WHERE writer = ?", (writer,)
-        ).fetchone()
+        """The seq and hash of the last record shipped of a writer; (0, "") if none.
+
+        Raises:
+            RecordsUnavailable: the store cannot be read.
+        """
+        try:
+            row = self._db.execute(
+                "SELECT seq, hash FROM shipped WHERE writer = ?", (writer,)
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise RecordsUnavailable("records cannot be read") from error
         return (row[0], row[1]) if row else (0, "")
+
+    def settled(self, writer: str) -> int:
+        """The seq up to which a writer's records are here and on the disk (for pruning).
+
+        Raises:
+            RecordsUnavailable: they could not be brought there.
+        """
+        seq, _ = self.cursor(writer)
+        try:
+            # Commits are not synced one by one; this syncs all that were made until now.
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            raise RecordsUnavailable("records cannot be brought to the disk") from error
+        return seq
 
     def ship(self, lines: Iterable[Line]) -> int:
         """Stores lines of one or more writers, in order, and moves the cursors: one transaction.
@@ -153,25 +198,24 @@ class RecordFile:
         heads: dict[str, tuple[int, str]] = {}
         for line in lines:
             heads[line.writer] = (line.seq, line.hash)
-            start = (line.id, line.at, line.writer, line.seq, line.hash)
-            body, aside, raw = line.body, line.aside or {}, _stored(line)
-            if line.type == "decision":
-                resource = body["resource"] or aside.get("resource", "")
-                named = (body["principal"], body["action"], resource, body["effect"])
-                rest = (body["reason"], body.get("request", ""), raw)
-                decisions.append((*start, *named, *rest))
-            elif line.type == "request":
-                asked = (body["principal"], body.get("model", ""), body["status"])
-                requests.append((*start, *asked, body["request"], body["decision"], raw))
+            get, kind = line.body.get, line.type
+            subject, request, raw = get("principal", ""), get("request", ""), canonical(line)
+            if kind == "decision":
+                resource = get("resource") or (line.aside or {}).get("resource", "")
+                found = (get("action", ""), resource, get("effect", ""), get("reason", ""))
+                decisions.append((line.id, line.at, subject, *found, request, raw))
+            elif kind == "request":
+                asked = (get("model", ""), request, get("decision", ""))
+                requests.append((line.id, line.at, subject, *asked, raw))
             else:
-                others.append((*start, line.type, raw))
+                others.append((line.id, line.at, raw))
         before = self._db.total_changes
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._insert("decisions", 12, decisions)
-                self._insert("requests", 11, requests)
-                self._insert("others", 7, others)
+                self._insert("decisions", decisions)
+                self._insert("requests", requests)
+                self._insert("others", others)
                 new = self._db.total_changes - before
                 self._db.executemany(
                     "INSERT INTO shipped VALUES (?, ?, ?) ON CONFLICT (writer)"
@@ -186,9 +230,9 @@ class RecordFile:
             raise RecordsUnavailable("records cannot be stored") from error
         return new
 
-    def _insert(self, table: str, width: int, rows: list[tuple[Any, ...]]) -> None:
+    def _insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         if rows:
-            marks = ", ".join("?" * width)
+            marks = ", ".join("?" * len(rows[0]))
             self._db.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
 
     def query(self, query: Query) -> Page:
@@ -223,7 +267,7 @@ class RecordFile:
     def delete_before(self, at: int, chunk: int = 1000) -> int:
         """Retention: deletes at most `chunk` records of each kind older than `at` (µs); how many."""
         count = 0
-        for table in ("decisions", "requests", "others"):
+        for table in _KINDS:
             count += self._db.execute(
                 f"DELETE FROM {table} WHERE id IN"
                 f" (SELECT id FROM {table} WHERE id < ? ORDER BY id LIMIT ?)",
@@ -233,21 +277,6 @@ class RecordFile:
 
     def close(self) -> None:
         self._db.close()
-
-
-def _stored(line: Line) -> bytes:
-    kept: dict[str, Any] = {
-        "at": line.at,
-        "body": line.body,
-        "hash": line.hash,
-        "id": line.id,
-        "prev": line.prev,
-        "seq": line.seq,
-        "writer": line.writer,
-    }
-    if line.aside is not None:
-        kept["aside"] = line.aside
-    return canonical(kept)
 
 
 def _statement(query: Query) -> tuple[str, list[object]]:
@@ -265,6 +294,10 @@ def _statement(query: Query) -> tuple[str, list[object]]:
             raise BadQuery(f"a {query.kind} record has no `{name}`")
         where.append(f"{name} = ?")
         values.append(value)
+        where += [text for (n, usual), text in _PARTIAL.items() if n == name and value != usual]
+    if query.since is not None:  # an id is never older than its record: where the newest ones begin
+        where.append("id >= ?")
+        values.append(f"{max(0, query.since):014x}")
     # `at` may step back with the clock, ids never do: the exact test is on `at`.
     for test, edge in (("at >= ?", query.since), ("at < ?", query.until), ("id < ?", query.before)):
         if edge is not None:

@@ -3,28 +3,22 @@
 By a cursor per writer that moves in the same transaction as the records, so that a crash repeats and
 never skips. Only whole, sound lines are shipped, and of a running writer only those that it says are
 durable. It reads files and never talks to the journal: a store that stands still cannot stop it.
+Blocking; one at a time by the `Lease`. Which process it runs in: `proxy/shipping.py`.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from authz.chain import BrokenLine, Line, read_line
-from store.records import RecordFile, RecordStore
-from store.segments import Segment, segments, whole_lines, writers
+from store.records import RecordFile
+from store.segments import Segment, segment_path, segments, whole_lines, writers
 
-BATCH_BYTES = 1 << 20
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where the next line of a writer begins."""
-
-    first: int  # of the segment
-    offset: int
+BATCH_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,81 +30,130 @@ class Shipped:
     done: bool  # nothing more to ship right now
 
 
-class Shipper:
-    """Ships the lines of all writers. One process of an installation runs it."""
+class Lease:
+    """The right to ship for an installation: a lock on a file, let go when the process ends."""
 
-    def __init__(self, journal: Path, store: RecordStore) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def take(self) -> bool:
+        """Whether we hold it now.
+
+        Raises:
+            OSError: the file cannot be made.
+        """
+        if self._handle is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                return False
+            self._handle = handle
+        return True
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+class Shipper:
+    """Ships the lines of all writers."""
+
+    def __init__(self, journal: Path, file: RecordFile) -> None:
         self._journal = journal
-        self._store = store
+        self._file = file
         self._places: dict[str, _Place] = {}
 
-    async def run_once(self) -> Shipped:
-        """Ships at most a megabyte of each writer.
+    def run_once(self) -> Shipped:
+        """Ships at most two megabytes of each writer, all in one transaction.
 
         Raises:
             RecordsUnavailable: the store cannot take records; the next pass tries again.
         """
-        return await self._store.work(self._pass)
+        parts = [_Part(folder, self._place(folder)) for folder in writers(self._journal)]
+        records = self._file.ship(line for part in parts for line in part.lines())
+        for part in parts:
+            if part.next is None:
+                self._places.pop(part.folder.name, None)
+            else:
+                self._places[part.folder.name] = part.next
+        return Shipped(
+            records, sum(part.broken for part in parts), not any(part.more for part in parts)
+        )
 
-    async def drain(self) -> int:
-        """Ships until nothing is left; how many records are new."""
+    def drain(self) -> int:
+        """Ships until nothing is left; how many records are new. Raises: as `run_once`."""
         total = 0
         while True:
-            shipped = await self.run_once()
+            shipped = self.run_once()
             total += shipped.records
             if shipped.done:
                 return total
 
-    async def cursor(self, writer: str) -> int:
-        """The seq up to which a writer's records are in the store (for pruning)."""
-        return (await self._store.work(lambda file: file.cursor(writer)))[0]
-
-    def _pass(self, file: RecordFile) -> Shipped:
-        records = broken = 0
-        done = True
-        for folder in writers(self._journal):
-            try:
-                new, bad, more = self._ship(folder, file)
-            except BaseException:
-                self._places.pop(folder.name, None)  # find the place again by the cursor
-                raise
-            records += new
-            broken += bad
-            done = done and not more
-        return Shipped(records, broken, done)
-
-    def _ship(self, folder: Path, file: RecordFile) -> tuple[int, int, bool]:
-        durable = _durable(folder)
+    def _place(self, folder: Path) -> _Place | None:
         place = self._places.get(folder.name)
-        if place is None or not _still_there(folder, place):
-            place = _find(folder, *file.cursor(folder.name))
-            if place is None:
-                return 0, 0, False
-            self._places[folder.name] = place
-        lines: list[Line] = []
-        broken = 0
+        if place is not None and _still_there(folder, place):
+            return place
+        return _find(folder, *self._file.cursor(folder.name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the next line of a writer begins."""
+
+    first: int  # of the segment
+    offset: int
+
+
+class _Part:
+    """What one pass takes from one writer. `next`, `broken` and `more` hold once `lines` has ended."""
+
+    def __init__(self, folder: Path, place: _Place | None) -> None:
+        self.folder = folder
+        self.next = place
+        self.broken = 0
+        self.more = False
+
+    def lines(self) -> Iterator[Line]:
+        """The sound lines from the place on that are durable."""
+        if self.next is None:
+            return
+        place, end = self.next, self.next.offset
+        durable = _durable(self.folder)  # before the lines are read
+        raw = _read(self.folder, place)
         waiting = False
-        raw, offset = _read(folder, place)
         for start, piece in whole_lines(raw):
             try:
                 line = read_line(piece)
             except BrokenLine:
-                broken += 1
-                offset = place.offset + start + len(piece)
+                self.broken += 1
+                end = place.offset + start + len(piece)
                 continue
             if line.seq > durable:
                 waiting = True
                 break
-            offset = place.offset + start + len(piece)
-            lines.append(line)
-        moved = offset != place.offset
-        new = file.ship(lines) if lines else 0
-        place.offset = offset
-        if not moved and not waiting:
-            following = [s for s in segments(folder) if s.first > place.first]
-            if following:
-                place.first, place.offset, moved = following[0].first, 0, True
-        return new, broken, moved
+            end = place.offset + start + len(piece)
+            if line.writer == self.folder.name:
+                yield line
+            else:
+                self.broken += 1  # another writer's: it would move that one's cursor
+        self.more = end != place.offset
+        self.next = _Place(place.first, end)
+        if not self.more and not waiting:
+            self._turn(place, len(raw))
+
+    def _turn(self, place: _Place, unread: int) -> None:
+        """Goes on in the next segment, if there is one and this one has not grown meanwhile."""
+        following = [part.first for part in segments(self.folder) if part.first > place.first]
+        if following:
+            self.more = True
+            size = segment_path(self.folder, place.first).stat().st_size
+            if size == place.offset + unread:
+                self.next = _Place(following[0], 0)
 
 
 def _durable(folder: Path) -> int:
@@ -140,12 +183,12 @@ def _held(folder: Path) -> bool:
 
 def _still_there(folder: Path, place: _Place) -> bool:
     """Whether the file has not become shorter than where we stand (a restart cut its tail)."""
-    path = folder / f"{place.first:020d}.jsonl"
+    path = segment_path(folder, place.first)
     return path.exists() and path.stat().st_size >= place.offset
 
 
-def _read(folder: Path, place: _Place) -> tuple[bytes, int]:
-    with (folder / f"{place.first:020d}.jsonl").open("rb") as file:
+def _read(folder: Path, place: _Place) -> bytes:
+    with segment_path(folder, place.first).open("rb") as file:
         file.seek(place.offset)
         raw = file.read(BATCH_BYTES)
         while raw and b"\n" not in raw:  # a line longer than a batch
@@ -153,7 +196,7 @@ def _read(folder: Path, place: _Place) -> tuple[bytes, int]:
             if not more:
                 break
             raw += more
-    return raw, place.offset
+    return raw
 
 
 def _find(folder: Path, seq: int, digest: str) -> _Place | None:
@@ -170,13 +213,17 @@ def _find(folder: Path, seq: int, digest: str) -> _Place | None:
         if segment.first <= seq:
             home = segment
     if seq:
-        offset = 0
-        for start, piece in whole_lines(home.path.read_bytes()):
-            offset = start + len(piece)
-            try:
-                line = read_line(piece)
-            except BrokenLine:
-                continue
-            if (line.seq, line.hash) == (seq, digest):
-                return _Place(home.first, offset)
+        raw = home.path.read_bytes()
+        mark = raw.find(b',"hash":"%b",' % digest.encode())
+        start, end = raw.rfind(b"\n", 0, max(mark, 0)) + 1, raw.find(b"\n", max(mark, 0)) + 1
+        if mark >= 0 and end and _is(raw[start:end], seq, digest):
+            return _Place(home.first, end)
     return _Place(home.first, 0)
+
+
+def _is(piece: bytes, seq: int, digest: str) -> bool:
+    try:
+        line = read_line(piece)
+    except BrokenLine:
+        return False
+    return (line.seq, line.hash) == (seq, digest)

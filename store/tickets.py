@@ -14,7 +14,7 @@ from typing import Protocol
 
 from authz.records import DecisionRecord, Gap, Record
 from store.segments import JournalError
-from store.writer import Stamp
+from store.writer import Draft, Item, Stamp
 
 
 class JournalUnavailable(JournalError):
@@ -125,6 +125,8 @@ class Job:
     stamp: Stamp
     checkpoint: bool
     gap: Ticket | None = None
+    draft: Draft | None = None  # the batch as lines, if it was encoded ahead
+    refused: list[Item] = field(default_factory=list)  # those that have no JSON form
     lost: dict[str, int] = field(default_factory=dict)
 
 

@@ -68,9 +68,10 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Draft:
+class Draft:
     """A batch in the making: what the chain would be after it."""
 
+    base: Link  # the end of the chain that it follows
     link: Link
     since: int  # records since the last checkpoint
     lines: list[bytes] = field(default_factory=list)
@@ -129,7 +130,18 @@ class ChainWriter:
         Raises:
             OSError: nothing was written; the chain stands where it stood.
         """
-        draft = _Draft(self.link, self._since)
+        draft, refused = self.draft(items, stamp)
+        if checkpoint:
+            self._checkpoint(draft, stamp, peers=True)
+        self.put(draft)
+        return refused
+
+    def draft(self, items: Sequence[Item], stamp: Stamp) -> tuple[Draft, list[Item]]:
+        """The records as lines that follow the chain, and those that have no JSON form.
+
+        Touches no file. It can be `put` as long as nothing else was (see `fits`).
+        """
+        draft = Draft(self.link, self.link, self._since)
         refused = []
         for item in items:
             try:
@@ -139,11 +151,20 @@ class ChainWriter:
                 continue
             if draft.since >= self._limits.checkpoint_records:
                 self._checkpoint(draft, stamp)
-        if checkpoint:
-            self._checkpoint(draft, stamp, peers=True)
+        return draft, refused
+
+    def fits(self, draft: Draft) -> bool:
+        """Whether the chain still ends where the draft begins."""
+        return draft.base is self.link
+
+    def put(self, draft: Draft) -> None:
+        """Writes a draft and waits until it is on the disk.
+
+        Raises:
+            OSError: nothing was written; the chain stands where it stood.
+        """
         if draft.lines:
             self._put(draft)
-        return refused
 
     def begin_gap(self, cause: str, stamp: Stamp) -> None:
         """Writes down that writing fails, with a checkpoint, into the reserved space.
@@ -165,7 +186,7 @@ class ChainWriter:
         if key_id(public) == self._key_id:
             return
         rotation = sign(KeyRotation(key=self._key_id, public=public.hex(), at=stamp.now), self._key)
-        draft = _Draft(self.link, self._since)
+        draft = Draft(self.link, self.link, self._since)
         self._add(draft, self._own(rotation, stamp))
         # The copy goes first: a rotation that is known but not in the chain does no harm.
         append_after(self.folder / KEYS, draft.lines[0], sync=True)
@@ -227,7 +248,7 @@ class ChainWriter:
     def _own(self, record: Record, stamp: Stamp) -> _Own:
         return _Own(stamp.now, self._ids.next(stamp.now), record)
 
-    def _add(self, draft: _Draft, item: Item) -> None:
+    def _add(self, draft: Draft, item: Item) -> None:
         record = item.record
         line, draft.link = seal(
             record,
@@ -240,7 +261,7 @@ class ChainWriter:
         draft.lines.append(line)
         draft.since += 1
 
-    def _checkpoint(self, draft: _Draft, stamp: Stamp, *, peers: bool = False) -> None:
+    def _checkpoint(self, draft: Draft, stamp: Stamp, *, peers: bool = False) -> None:
         statement = Checkpoint(
             writer=self.writer,
             count=draft.link.seq,
@@ -265,7 +286,7 @@ class ChainWriter:
                     found[folder.name] = (last.seq, last.hash)
         return found
 
-    def _put(self, draft: _Draft) -> None:
+    def _put(self, draft: Draft) -> None:
         file = self._open_file()
         try:
             file.write(b"".join(draft.lines))

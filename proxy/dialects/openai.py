@@ -74,4 +74,4 @@ def _error(fault: Fault) -> dict[str, str | None]:
 
 
 def _entry(model: Listed) -> dict[str, object]:
-    return {"id": model.name, "object": "model", "created": CREATED, "owned_by": model.account}
+    return {"id": model.name, "object": "model", "created": CREATED, "owned_by": model.account_name}

@@ -444,10 +444,10 @@ async def test_an_unexpected_error_is_a_500_without_its_text(
 ) -> None:
     async with world(tmp_path) as w:
 
-        def broken(name: str) -> None:
+        def broken(*_: object) -> None:
             raise RuntimeError("canary-inner-cause")
 
-        monkeypatch.setattr(w.gateway._relay._parts.catalogue, "model", broken)
+        monkeypatch.setattr(w.gateway._relay._parts.outbound, "call", broken)
         got = await w.call()
         assert (got.status, got.error["code"]) == (500, "internal_error")
         assert b"canary" not in got.body

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from store.journal import Journal
-from store.records import Query, RecordStore
+from store.records import Query, RecordFile
 from store.segments import segments
 from store.shipper import Shipper
 from store.writer import Limits
@@ -15,10 +15,10 @@ from tests.store.journal_kit import Clock, decision, lines, open_journal
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[RecordStore]:
-    made = await RecordStore.open(tmp_path / "records.db")
+def store(tmp_path: Path) -> Iterator[RecordFile]:
+    made = RecordFile(tmp_path / "records.db")
     yield made
-    await made.close()
+    made.close()
 
 
 async def filled(folder: Path, count: int, **more: object) -> Journal:
@@ -28,62 +28,62 @@ async def filled(folder: Path, count: int, **more: object) -> Journal:
     return journal
 
 
-async def stored(store: RecordStore) -> int:
-    return len((await store.query(Query(limit=1000))).records)
+def stored(store: RecordFile) -> int:
+    return len(store.query(Query(limit=1000)).records)
 
 
 async def test_everything_durable_arrives_once_and_in_order(
-    tmp_path: Path, store: RecordStore
+    tmp_path: Path, store: RecordFile
 ) -> None:
     folder = tmp_path / "journal"
     journal = await filled(folder, 20, limits=Limits(segment_bytes=3000))
     shipper = Shipper(folder, store)
-    assert await shipper.drain() == len(lines(folder))
-    assert await shipper.drain() == 0
+    assert shipper.drain() == len(lines(folder))
+    assert shipper.drain() == 0
     await journal.append(decision(number=77)).durable()
-    assert await shipper.drain() == 1
-    found = (await store.query(Query(limit=1))).records[0]
+    assert shipper.drain() == 1
+    found = store.query(Query(limit=1)).records[0]
     assert found["body"]["request"] == "r-77"
     await journal.close()
-    await shipper.drain()
-    assert await shipper.cursor(journal.writer) == lines(folder)[-1].seq
-    assert await stored(store) == 21
+    shipper.drain()
+    assert store.settled(journal.writer) == lines(folder)[-1].seq
+    assert stored(store) == 21
 
 
-async def test_a_new_shipper_goes_on_by_the_cursor(tmp_path: Path, store: RecordStore) -> None:
+async def test_a_new_shipper_goes_on_by_the_cursor(tmp_path: Path, store: RecordFile) -> None:
     folder = tmp_path / "journal"
     journal = await filled(folder, 10, limits=Limits(segment_bytes=3000))
-    await Shipper(folder, store).drain()
+    Shipper(folder, store).drain()
     await journal.append(decision()).durable()
-    assert await Shipper(folder, store).drain() == 1
+    assert Shipper(folder, store).drain() == 1
     await journal.close()
 
 
-async def test_every_writer_is_shipped(tmp_path: Path, store: RecordStore) -> None:
+async def test_every_writer_is_shipped(tmp_path: Path, store: RecordFile) -> None:
     folder = tmp_path / "journal"
     journals = [await filled(folder, 3, clock=Clock()) for _ in range(3)]
-    assert await Shipper(folder, store).drain() == len(lines(folder))
+    assert Shipper(folder, store).drain() == len(lines(folder))
     for journal in journals:
         await journal.close()
 
 
-async def test_a_line_that_is_not_whole_waits(tmp_path: Path, store: RecordStore) -> None:
+async def test_a_line_that_is_not_whole_waits(tmp_path: Path, store: RecordFile) -> None:
     folder = tmp_path / "journal"
     journal = await filled(folder, 3)
     shipper = Shipper(folder, store)
     path = segments(journal.folder)[0].path
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
-    assert await shipper.drain() == len(lines(folder))
-    before = await stored(store)
+    assert shipper.drain() == len(lines(folder))
+    before = stored(store)
     path.write_bytes(whole)
-    assert await shipper.drain() == 1
-    assert await stored(store) == before + 1
+    assert shipper.drain() == 1
+    assert stored(store) == before + 1
     await journal.close()
 
 
 async def test_what_a_running_writer_does_not_call_durable_waits(
-    tmp_path: Path, store: RecordStore
+    tmp_path: Path, store: RecordFile
 ) -> None:
     """A batch that is being written may be taken back, and its seqs be used again."""
     folder = tmp_path / "journal"
@@ -91,18 +91,18 @@ async def test_what_a_running_writer_does_not_call_durable_waits(
     assert len(segments(journal.folder)) > 1
     (journal.folder / "head").write_bytes(b"%020d\n" % 3)
     shipper = Shipper(folder, store)
-    assert await shipper.drain() == 3
+    assert shipper.drain() == 3
     os.close(journal._lock)  # the process died: what it left whole is all there will be
-    assert await shipper.drain() == len(lines(folder)) - 3
+    assert shipper.drain() == len(lines(folder)) - 3
 
 
 async def test_a_cursor_whose_record_was_written_anew_ships_the_segment_again(
-    tmp_path: Path, store: RecordStore
+    tmp_path: Path, store: RecordFile
 ) -> None:
     folder = tmp_path / "journal"
     journal = await filled(folder, 5)
     await journal.close()
-    await Shipper(folder, store).drain()
+    Shipper(folder, store).drain()
     path = segments(journal.folder)[0].path
     raw = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(raw[:4]))  # a power cut took the rest
@@ -111,53 +111,53 @@ async def test_a_cursor_whose_record_was_written_anew_ships_the_segment_again(
     clock.move(60_000_000)
     journal = await filled(folder, 9, clock=clock)
     await journal.close()
-    await Shipper(folder, store).drain()
-    assert await stored(store) == 5 + 9
+    Shipper(folder, store).drain()
+    assert stored(store) == 5 + 9
 
 
-async def test_a_broken_line_is_left_out_and_counted(tmp_path: Path, store: RecordStore) -> None:
+async def test_a_broken_line_is_left_out_and_counted(tmp_path: Path, store: RecordFile) -> None:
     folder = tmp_path / "journal"
     journal = await filled(folder, 5)
     await journal.close()
     path = segments(journal.folder)[0].path
     path.write_bytes(path.read_bytes().replace(b'"r-2"', b'"r-x"'))
-    shipped = await Shipper(folder, store).run_once()
-    assert shipped.broken == 1 and await stored(store) == 4
+    shipped = Shipper(folder, store).run_once()
+    assert shipped.broken == 1 and stored(store) == 4
 
 
 async def test_a_store_that_fails_makes_the_shipper_try_again(
-    tmp_path: Path, store: RecordStore
+    tmp_path: Path, store: RecordFile
 ) -> None:
     folder = tmp_path / "journal"
     journal = await filled(folder, 5)
     shipper = Shipper(folder, store)
-    await store.work(lambda file: file._db.execute("PRAGMA query_only=1"))
+    store._db.execute("PRAGMA query_only=1")
     with pytest.raises(Exception, match="cannot be stored"):
-        await shipper.run_once()
+        shipper.run_once()
     assert await journal.append(decision(number=9)).durable()  # the journal does not care
-    await store.work(lambda file: file._db.execute("PRAGMA query_only=0"))
-    assert await shipper.drain() == len(lines(folder))
+    store._db.execute("PRAGMA query_only=0")
+    assert shipper.drain() == len(lines(folder))
     await journal.close()
 
 
 async def test_shipping_goes_on_where_segments_were_pruned(
-    tmp_path: Path, store: RecordStore
+    tmp_path: Path, store: RecordFile
 ) -> None:
     folder = tmp_path / "journal"
     clock = Clock()
     journal = await filled(folder, 20, clock=clock, limits=Limits(segment_bytes=3000))
     shipper = Shipper(folder, store)
-    await shipper.drain()
+    shipper.drain()
     clock.move(1)
-    assert await journal.prune(await shipper.cursor(journal.writer), clock.wall()) > 0
+    assert await journal.prune(store.settled(journal.writer), clock.wall()) > 0
     await journal.append(decision(number=55)).durable()
-    await shipper.drain()
+    shipper.drain()
     fresh = Shipper(folder, store)
-    assert await fresh.drain() == 0
+    assert fresh.drain() == 0
     await journal.close()
-    await fresh.drain()
-    assert await stored(store) == 21
+    fresh.drain()
+    assert stored(store) == 21
 
 
-async def test_an_empty_folder_ships_nothing(tmp_path: Path, store: RecordStore) -> None:
-    assert await Shipper(tmp_path / "none", store).drain() == 0
+def test_an_empty_folder_ships_nothing(tmp_path: Path, store: RecordFile) -> None:
+    assert Shipper(tmp_path / "none", store).drain() == 0
