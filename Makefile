@@ -27,9 +27,9 @@ differential: $(DEV_STAMP) ## Two million decisions against the stock Casbin enf
 	@GATEWARDEN_DIFFERENTIAL=2000000 $(BIN)/python -m pytest -p no:xdist -s tests/authz/test_differential.py
 
 bench: $(DEV_STAMP) ## Measure decisions, the journal and the relay
-	@$(BIN)/python bench/decide.py
-	@$(BIN)/python bench/journal.py
-	@$(BIN)/python bench/relay.py
+	@$(BIN)/python -m bench.decide
+	@$(BIN)/python -m bench.journal
+	@$(BIN)/python -m bench.relay
 
 format: $(DEV_STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .

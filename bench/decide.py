@@ -1,4 +1,4 @@
-"""What a decision costs: `python bench/decide.py [--sizes 10000,100000,1000000] [--json FILE]`.
+"""What a decision costs: `python -m bench.decide [--sizes 10000,100000,1000000] [--json FILE]`.
 
 Each size runs in a fresh process, so that memory and collector are its own. The workload is the full
 model: teams and roles (`g`), accounts, groups and the catalogue (`g2`), actions in bundles (`g3`), 5 %
@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import casbin
-from workload import Someone, Workload, changes
+from bench.workload import Someone, Workload, changes
 
 from authz.collector import settle
 from authz.conditions import Context
@@ -151,7 +151,7 @@ def measure(grants: int) -> dict[str, Any]:
 def memory_of_policy(grants: int) -> float:
     """Resident growth of a process that holds the policy and nothing of the workload."""
     out = subprocess.run(
-        [sys.executable, __file__, "--memory", str(grants)],
+        [sys.executable, "-m", "bench.decide", "--memory", str(grants)],
         check=True,
         capture_output=True,
         text=True,
@@ -254,7 +254,7 @@ def stock(
 def in_child(grants: int) -> dict[str, Any]:
     """The figures of one size, from a fresh process."""
     out = subprocess.run(
-        [sys.executable, __file__, "--child", str(grants)],
+        [sys.executable, "-m", "bench.decide", "--child", str(grants)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -111,6 +111,12 @@ class JournalSettings(_Group):
     copy_to: Path | None = Field(
         None, description="A second folder that receives a copy of each checkpoint."
     )
+    keep_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days after which journal segments go once their records can be queried; 0 keeps them for ever.",
+    )
 
 
 class PolicySettings(_Group):

@@ -60,6 +60,7 @@ class Directory:
     def __init__(self) -> None:
         self._tokens: dict[bytes, _Token] = {}  # SHA-256 of the secret, whole (peers.md A5)
         self._digests: dict[str, bytes] = {}  # credential id -> the same bytes
+        self._held: dict[str, tuple[str, ...]] = {}  # subject -> its credential ids, sorted
         self._accounts: dict[str, _Account] = {}  # user:… and virtualaccount:…
         # By credential id, with what it was made from: both are values, and another one means made anew.
         self._made: dict[str, tuple[_Token, _Account, Principal]] = {}
@@ -100,15 +101,15 @@ class Directory:
         return self._principal(token, now)
 
     def credentials_of(self, subject: str) -> tuple[str, ...]:
-        """The ids of all credentials of a user or virtual account, sorted. Scans; not for requests."""
-        return tuple(sorted(t.id for t in self._tokens.values() if t.subject == subject))
+        """The ids of all credentials of a user or virtual account, sorted."""
+        return self._held.get(subject, ())
 
     def load(self, snapshot: Snapshot) -> None:
         """Start over from a snapshot. Built aside, then swapped."""
         fresh = Directory()
         for document in snapshot.documents:
             fresh._put(document)
-        self._tokens, self._digests = fresh._tokens, fresh._digests
+        self._tokens, self._digests, self._held = fresh._tokens, fresh._digests, fresh._held
         self._accounts, self._tombstones = fresh._accounts, {}
 
     def apply(self, entry: Entry) -> None:
@@ -157,8 +158,10 @@ class Directory:
     def _put(self, document: Document) -> None:
         if isinstance(document, Credential):
             digest = bytes.fromhex(document.digest)
-            self._tokens[digest] = _token(document)
-            self._digests[document.name] = digest
+            token = self._tokens[digest] = _token(document)
+            self._digests[token.id] = digest
+            held = self._held.get(token.subject, ())
+            self._held[token.subject] = tuple(sorted({*held, token.id})) if held else (token.id,)
             self._tombstones.pop(digest, None)
         elif isinstance(document, User):
             suspended = document.state == "suspended" or bool(document.suspended_by)
@@ -172,7 +175,13 @@ class Directory:
         digest = self._digests.pop(token_id, None)
         if digest is None:
             return
-        self._tokens.pop(digest, None)
+        token = self._tokens.pop(digest, None)
+        if token is not None:
+            left = tuple(one for one in self._held.get(token.subject, ()) if one != token_id)
+            if left:
+                self._held[token.subject] = left
+            else:
+                self._held.pop(token.subject, None)
         self._tombstones[digest] = None
         if len(self._tombstones) > MAX_TOMBSTONES:
             del self._tombstones[next(iter(self._tombstones))]

@@ -2,7 +2,7 @@
 
 `<DATA>/keys/` holds `sealing.key` (32 bytes, AES-GCM), `signing.key` (Ed25519, checkpoints) and
 `installation` (its id, and fingerprints of both keys). A key may come from the settings instead; then
-no file is made. What is weak, readable by others, or not the key the data was made with refuses to start
+no file is made. A signing key is exchanged by putting the old one beside it as `signing.previous.key`. What is weak, readable by others, or not the key the data was made with refuses to start
 and says how to mend it. Blocking: called before the loop runs. Next: `first_admin.py`.
 """
 
@@ -39,6 +39,9 @@ from identity.private_files import (
 )
 
 KEY_BYTES = 32
+PREVIOUS = (
+    "signing.previous.key"  # the signing key before, until the journal has introduced the new one
+)
 _MIN_DISTINCT = 16  # 32 random bytes have about 30 distinct ones; fewer than 16 never happens
 _INSTALLATION = re.compile(r"[a-z0-9]{8,64}\Z")
 
@@ -61,11 +64,17 @@ class Keys:
     installation: str
     sealing: bytes = field(repr=False)
     signing: Ed25519PrivateKey = field(repr=False)
+    previous: Ed25519PrivateKey | None = field(default=None, repr=False)  # introduces `signing`
     created: tuple[Path, ...] = ()
 
     def public_key(self) -> bytes:
         """The public half of the signing key, 32 bytes: all that `log verify` needs."""
         return self.signing.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    def root_key(self) -> bytes:
+        """The public half of the oldest key at hand: trust in it leads to the one of now."""
+        first = self.previous if self.previous is not None else self.signing
+        return first.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def prepare(
@@ -117,11 +126,15 @@ def prepare(
         signing_text = key("signing.key", signing, _new_signing)
         sealing_key = _sealing_key(sealing_text, _where(folder, "sealing.key", sealing))
         signing_key = _signing_key(signing_text, _where(folder, "signing.key", signing))
+        previous_text = read_private(folder / PREVIOUS)
+        previous_key = None
+        if previous_text is not None:
+            previous_key = _signing_key(previous_text, f"`{folder / PREVIOUS}`")
         if sealing_key == _raw(signing_key):
             raise WeakKey("the sealing key and the signing key are the same", hint="make two keys")
         prints = {
             "sealing": _fingerprint(b"gw sealing key", sealing_key),
-            "signing": _fingerprint(b"gw signing key", _raw(signing_key)),
+            "signing": _signing_print(signing_key),
         }
         if known is None:
             if established and installation is None:
@@ -129,6 +142,11 @@ def prepare(
             known = {"installation": installation or secrets.token_hex(8), **prints}
             write_private(folder / "installation", json.dumps(known).encode() + b"\n")
             created.append(folder / "installation")
+        former = _signing_print(previous_key) if previous_key is not None else ""
+        if known.get("signing") == former != prints["signing"]:
+            # The old key is here to introduce the new one, which is the installation's from now on.
+            known = {**known, "signing": prints["signing"]}
+            write_private(folder / "installation", json.dumps(known).encode() + b"\n")
         for name, fingerprint in prints.items():
             if known.get(name) != fingerprint:
                 raise WrongKey(
@@ -137,7 +155,7 @@ def prepare(
                 )
         if installation is not None and known["installation"] != installation:
             raise WrongKey(f"`{data}` belongs to the installation `{known['installation']}`")
-    return Keys(known["installation"], sealing_key, signing_key, tuple(created))
+    return Keys(known["installation"], sealing_key, signing_key, previous_key, tuple(created))
 
 
 def _new_sealing() -> bytes:
@@ -202,6 +220,10 @@ def _raw(key: Ed25519PrivateKey) -> bytes:
 
 def _fingerprint(purpose: bytes, key: bytes) -> str:
     return hashlib.blake2b(key, digest_size=16, person=purpose).hexdigest()
+
+
+def _signing_print(key: Ed25519PrivateKey) -> str:
+    return _fingerprint(b"gw signing key", _raw(key))
 
 
 def _where(folder: Path, name: str, given: str | None) -> str:

@@ -37,7 +37,7 @@ from policies.documents import (
     parse,
 )
 from policies.errors import NotAuthorised
-from policies.naming import KIND_OF_FAMILY, Key
+from policies.naming import HOST_FAMILIES, KIND_OF_FAMILY, Key
 from policies.secrets import host_references
 from policies.truefoundry import actions_of
 
@@ -91,6 +91,8 @@ def authorise(engine: Judge, asker: Asker, plan: Plan, context: Context) -> None
     Raises:
         NotAuthorised: with every (action, object) that he lacks.
     """
+    if any(change.key[0] in HOST_FAMILIES for change in plan.documents):
+        raise NotAuthorised("only the gateway itself makes this change", ())
     judgement = _Judgement(engine, asker, plan, context)
     missing = sorted({need for need in judgement.needs() if not judgement.may(need)})
     if judgement.escalates:

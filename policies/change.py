@@ -16,6 +16,7 @@ from typing import Any
 from authz.rows import Row
 from policies.authorise import authorise as authorise
 from policies.documents import Document
+from policies.errors import Problem
 
 
 class Source(StrEnum):
@@ -97,6 +98,7 @@ class Plan:
     asserted: tuple[tuple[Row, tuple[str, str]], ...] = ()
     unasserted: tuple[tuple[Row, tuple[str, str]], ...] = ()
     alarms: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()  # what is odd about the documents that were asked for
     # What accounts that are unbound grant: (key -> objects).
     granted: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     # New accounts planned for nobody in particular: the commit binds them if their creator must be bound.

@@ -61,18 +61,7 @@ class Report:
             "documents": self.documents,
             "errors": len(self.errors),
             "warnings": len(self.warnings),
-            "problems": [
-                {
-                    "file": problem.file,
-                    "line": problem.line,
-                    "column": problem.column,
-                    "severity": problem.severity,
-                    "code": problem.code,
-                    "message": problem.message,
-                    "hint": problem.hint,
-                }
-                for problem in self.problems
-            ],
+            "problems": [problem.to_json() for problem in self.problems],
             "skipped": [
                 {"file": each.file, "line": each.line, "column": each.column, "what": each.what}
                 for each in self.skipped

@@ -19,6 +19,7 @@ from policies.documents import (
     DataAccessConfig,
     Document,
     Integration,
+    LogWriter,
     MetadataConfig,
     Policy,
     ProviderAccount,
@@ -86,6 +87,8 @@ def rows_of(document: Document, lookups: Lookups) -> tuple[Row, ...]:
             made = iter((_known(document),))
         case Credential():
             made = _credential(document, lookups)
+        case LogWriter():
+            made = iter(())
         case _:
             raise TypeError(f"no rows are known for a {document.type}")
     return tuple(sorted(set(made)))

@@ -172,7 +172,7 @@ def data_access_rows(config: DataAccessConfig, lookups: Lookups) -> Iterator[Row
         rule_id = f"{label(config.key)}#{rule.id}"
         types = set(rule.data_types) | ({"payloads"} if "traces" in rule.data_types else set())
         found = tuple(subjects(rule.subjects, "allow", lookups))
-        for items in _alternatives(rule):
+        for items in _alternatives(rule, lookups):
             name, definition = named(items)
             for data in types if found else ():
                 target = f"{Kind.DATA.value}:{data}/{_RELATION[rule.scope]}"
@@ -182,29 +182,34 @@ def data_access_rows(config: DataAccessConfig, lookups: Lookups) -> Iterator[Row
                 yield from definition
 
 
-def _alternatives(rule: DataRule) -> list[tuple[Item, ...]]:
+def _alternatives(rule: DataRule, lookups: Lookups) -> list[tuple[Item, ...]]:
     """A rule's filters as lists of items, any one of which suffices; no filter is one empty list.
 
     Only `created_by IN` over people and teams at once needs two: a record has both fields.
     """
     lists: list[tuple[Item, ...]] = [()]
     for one in rule.filters:
-        ways = _filter(one)
+        ways = _filter(one, lookups)
         lists = [(*before, *way) for before in lists for way in ways]
     return lists
 
 
-def _filter(one: DataFilter) -> list[tuple[Item, ...]]:
+def _filter(one: DataFilter, lookups: Lookups) -> list[tuple[Item, ...]]:
     operator = Operator(one.operator)
+    if not one.value:
+        return []  # INVARIANT: an empty list grants nothing; not in an empty list would be everything
     if one.field == "metadata":
         return [(Item(f"record.metadata.{one.key}", operator, tuple(sorted(set(one.value)))),)]
-    teams = tuple(sorted({value for value in one.value if kind_of(value) == Kind.TEAM.value}))
-    people = tuple(sorted(set(one.value) - set(teams)))
+    named = set(one.value)
+    if when.binds_every_generation("allow", operator):
+        named = {each for value in named for each in lookups.generations(value)}
+    teams = tuple(sorted(value for value in named if kind_of(value) == Kind.TEAM.value))
+    people = tuple(sorted(named - set(teams)))
     tests = [
         Item(name, operator, values)
         for name, values in (("record.created_by", people), ("record.created_by_team", teams))
         if values
     ]
     if operator is Operator.IN:
-        return [(test,) for test in tests]  # an empty list matches nothing: no alternative at all
+        return [(test,) for test in tests]
     return [tuple(tests)]

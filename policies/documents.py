@@ -11,57 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import Field, StringConstraints, TypeAdapter
 
-# As stored a name may end in its generation, `search~2`, once a deleted name was taken again; nobody
-# writes that (`policies.resolve` refuses it), but every id made from a stored name then differs.
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:~[1-9][0-9]{0,5})?$")
-]
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
-Text = Annotated[str, StringConstraints(max_length=1024)]
-Subject = Annotated[str, StringConstraints(min_length=3, max_length=320)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    def model_post_init(self, context: Any, /) -> None:
-        """A `type` counts as written, so that `dump` never leaves out what tells parts apart."""
-        if "type" in type(self).model_fields:
-            self.__pydantic_fields_set__.add("type")
-
-
-class Document(_Part):
-    """What every document has. `key` is its identity: the type's family and the name."""
-
-    type: str
-    name: str
-    family: ClassVar[str] = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """(family, name): `provider-account/openai` and `/anthropic` share one name space."""
-        return (self.family or self.type, self.name)
-
-
-class OwnedBy(_Part):
-    team: Name | None = None
-    account: str | None = None
-
-
-class IdentityProviderMapping(_Part):
-    identity_provider: Name
-    value: str
-
-
-class Collaborator(_Part):
-    """A grant: `subject` holds the resource role `role_id` on the document's thing."""
-
-    subject: Subject
-    role_id: Name
+from policies.parts import Document as Document
+from policies.parts import IdentityProviderMapping, Name, OwnedBy, Part, Subject, Text
+from policies.provider_accounts import PROVIDER_TYPES
+from policies.provider_accounts import AccessKeyAuth as AccessKeyAuth
+from policies.provider_accounts import ApiKeyAuth as ApiKeyAuth
+from policies.provider_accounts import Integration as Integration
+from policies.provider_accounts import ProviderAccount as ProviderAccount
 
 
 class User(Document):
@@ -89,7 +49,7 @@ class Team(Document):
     identity_provider_mapping: tuple[IdentityProviderMapping, ...] = ()
 
 
-class RoleGrant(_Part):
+class RoleGrant(Part):
     """Rows of a tenant role: every action on every resource."""
 
     actions: tuple[str, ...]
@@ -112,12 +72,12 @@ class Role(Document):
     grants: tuple[RoleGrant, ...] = ()
 
 
-class BoundSubject(_Part):
+class BoundSubject(Part):
     type: Literal["user", "team", "virtualaccount", "role"]
     name: str
 
 
-class BoundPermission(_Part):
+class BoundPermission(Part):
     resource_type: str = Field(alias="resourceType")
     resource_fqn: str = Field(alias="resourceFqn")
     role: Name
@@ -130,13 +90,13 @@ class RoleBinding(Document):
     permissions: tuple[BoundPermission, ...]
 
 
-class AccountPermission(_Part):
+class AccountPermission(Part):
     resource_fqn: str
     resource_type: str
     role_id: Name
 
 
-class AutoRotate(_Part):
+class AutoRotate(Part):
     auto_rotate_interval: int = Field(default=360, ge=1)
     grace_period: int = Field(default=30, ge=0)
 
@@ -158,89 +118,13 @@ class VirtualAccount(Document):
     state: Literal["active", "suspended"] = "active"
 
 
-class ApiKeyAuth(_Part):
-    """`api_key` is `env:NAME`, `file:name`, `secret:<id>` (sealed), or the secret itself on the way in."""
-
-    type: Literal["api-key"] = "api-key"
-    api_key: str = Field(repr=False)
-
-
-class AccessKeyAuth(_Part):
-    """AWS access keys; each is a reference or the value on the way in."""
-
-    type: Literal["access-key-based"] = "access-key-based"
-    access_key_id: str
-    secret_access_key: str = Field(repr=False)
-    session_token: str | None = Field(default=None, repr=False)
-
-
-Auth = Annotated[ApiKeyAuth | AccessKeyAuth, Field(discriminator="type")]
-
-
-class Target(_Part):
-    """What a virtual model stands for: `<account>/<model>`."""
-
-    target: str
-
-
-class RoutingConfig(_Part):
-    type: Literal["priority-based-routing", "weight-based-routing"] = "priority-based-routing"
-    targets: tuple[Target, ...] = Field(min_length=1, max_length=1)
-
-
-class Cost(_Part):
-    metric: Literal["public_cost", "custom_cost"] = "public_cost"
-
-
-class Integration(_Part):
-    """A model. Callers say `<account>/<name>`; the provider is sent `model_id`."""
-
-    type: str
-    name: ModelName
-    model_id: str | None = Field(default=None, max_length=512)
-    model_types: tuple[str, ...] = ("chat",)
-    cost: Cost | None = None
-    region: str | None = None
-    authorized_subjects: tuple[Subject, ...] | None = None
-    routing_config: RoutingConfig | None = None
-
-
-class ProviderAccount(Document):
-    """Credentials and models of one provider.
-
-    `dialects` may narrow what the provider type serves (`openai`, `anthropic`).
-    """
-
-    type: Literal[
-        "provider-account/openai",
-        "provider-account/anthropic",
-        "provider-account/azure-openai",
-        "provider-account/google-gemini",
-        "provider-account/aws-bedrock",
-        "provider-account/openai-compatible",
-        "provider-account/virtual-model",
-        "provider-account/echo",
-    ]
-    name: Name
-    auth_data: Auth | None = None
-    base_url: str | None = None
-    region: str | None = None
-    api_version: str | None = None
-    dialects: tuple[Literal["openai", "anthropic"], ...] | None = None
-    collaborators: tuple[Collaborator, ...] = ()
-    integrations: tuple[Integration, ...] = ()
-    owned_by: OwnedBy | None = Field(default=None, alias="ownedBy")
-    tags: Mapping[str, str] = Field(default_factory=dict)
-    family: ClassVar[str] = "provider-account"
-
-
-class WhenItem(_Part):
+class WhenItem(Part):
     field: str
     operator: str
     value: str | int | bool | tuple[str | int | bool, ...] = ""
 
 
-class PolicyRule(_Part):
+class PolicyRule(Part):
     """One rule of a policy document. An allow on a claimed field must say `trust: claimed`."""
 
     id: Name
@@ -272,14 +156,14 @@ class ResourceGroup(Document):
     resources: tuple[str, ...]
 
 
-class DataFilter(_Part):
+class DataFilter(Part):
     field: Literal["metadata", "created_by"]
     key: str | None = None
     operator: Literal["IN", "NOT_IN"] = "IN"
     value: tuple[str, ...]
 
 
-class DataRule(_Part):
+class DataRule(Part):
     id: Name
     description: Text | None = None
     enabled: bool = True
@@ -295,7 +179,7 @@ class DataAccessConfig(Document):
     rules: tuple[DataRule, ...]
 
 
-class MetadataRule(_Part):
+class MetadataRule(Part):
     """Pins metadata for `subjects`: what the gateway stamps, whatever the caller sends."""
 
     id: Name
@@ -309,7 +193,7 @@ class MetadataConfig(Document):
     rules: tuple[MetadataRule, ...]
 
 
-class Restriction(_Part):
+class Restriction(Part):
     """One entry of what a restricted token may still do; both are lists of names, globs not allowed."""
 
     actions: tuple[str, ...]
@@ -335,6 +219,17 @@ class Credential(Document):
     restrictions: tuple[Restriction, ...] | None = None
 
 
+class LogWriter(Document):
+    """A chain of the decision log, written down when its first record is: so none can vanish whole.
+
+    Never in a file: made by the gateway when it starts. `key_id` is the signing key that it began with.
+    """
+
+    type: Literal["log-writer"] = "log-writer"
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+@[A-Za-z0-9._-]+@[0-9]+$")]
+    key_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+
+
 AnyDocument = (
     User
     | Team
@@ -347,6 +242,7 @@ AnyDocument = (
     | DataAccessConfig
     | MetadataConfig
     | Credential
+    | LogWriter
 )
 
 DOCUMENT_TYPES: Mapping[str, type[Document]] = {
@@ -360,21 +256,10 @@ DOCUMENT_TYPES: Mapping[str, type[Document]] = {
     "gateway-data-access-config": DataAccessConfig,
     "gateway-metadata-config": MetadataConfig,
     "credential": Credential,
-    **{
-        f"provider-account/{kind}": ProviderAccount
-        for kind in (
-            "openai",
-            "anthropic",
-            "azure-openai",
-            "google-gemini",
-            "aws-bedrock",
-            "openai-compatible",
-            "virtual-model",
-            "echo",
-        )
-    },
+    "log-writer": LogWriter,
+    **dict.fromkeys(PROVIDER_TYPES, ProviderAccount),
 }
-INTERNAL_TYPES = frozenset({"credential"})  # refused in files and in `PUT /apply`
+INTERNAL_TYPES = frozenset({"credential", "log-writer"})  # refused in files and in `PUT /apply`
 
 _ADAPTERS = {cls: TypeAdapter(cls) for cls in set(DOCUMENT_TYPES.values())}
 _FAMILIES = {cls.family or name: cls for name, cls in DOCUMENT_TYPES.items()}

@@ -7,7 +7,7 @@ rows and for other documents is `planning`'s half.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,6 +49,7 @@ class Drafting:
         self._draft = Draft(estate.names)
         self._resolver = Resolver(estate, self._draft, new_id, vault)
         self._problems = self._resolver.problems
+        self.warnings: tuple[Problem, ...] = ()
         self._puts: dict[Key, Document] = {}
         self._deletes: list[Key] = [self._resolver.key_of(key) for key in change.deletes]
         for document in change.puts:
@@ -90,8 +91,7 @@ class Drafting:
                 self._draft.put(document)
                 self._work[key] = Touched(None, dump(document), document, False)
         self._lift_bounds()
-        if self._problems:
-            raise InvalidDocuments(tuple(sorted(self._problems)))
+        self._refuse_if_wrong()
         self._bind_accounts(may_grant)
         for key, touched in self._work.items():
             if touched.document is not None:
@@ -108,6 +108,7 @@ class Drafting:
         errors = tuple(problem for problem in found if problem.severity == "error")
         if errors:
             raise InvalidDocuments(errors)
+        self.warnings = tuple(found)
 
     def _note_written(self, key: Key, written: Document) -> None:
         """What is put may be mentioned by what is put with it, in any order."""
@@ -133,7 +134,8 @@ class Drafting:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            self._problem(key, "invalid_document", f"{where}: {first['msg'].lower()}")
+            text = f"{where}: {first['msg'].lower()}"
+            self._problem(key, "invalid_document", text, path=first["loc"])
             return
         self._work[key] = Touched(before, dump(document), document, True)
 
@@ -165,9 +167,26 @@ class Drafting:
                 touched.after = {**dump(account), "bounded_by": owner}
                 touched.document = parse(touched.after)
 
-    def _problem(self, key: Key, code: str, message: str, hint: str = "") -> None:
+    def _problem(
+        self,
+        key: Key,
+        code: str,
+        message: str,
+        hint: str = "",
+        path: tuple[str | int, ...] = (),
+    ) -> None:
         text = f"{label(plain_key(key))}: {message}"
-        self._problems.append(Problem("request", 1, 1, code, text, hint))
+        self._problems.append(Problem("request", 1, 1, code, text, hint, path=path, key=key))
+
+    def _refuse_if_wrong(self) -> None:
+        """Raises: InvalidDocuments, with every problem and the documents as they were written."""
+        if self._problems:
+            written = {key: document.key for key, document in self._puts.items()}
+            named = (
+                replace(one, key=written.get(one.key, one.key) if one.key else None)
+                for one in self._problems
+            )
+            raise InvalidDocuments(tuple(sorted(named)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from authz.errors import GatewardenError
@@ -10,7 +10,11 @@ from authz.errors import GatewardenError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One finding: where (1-based), what, and how to mend it. Sorts by file, line, column."""
+    """One finding: where (1-based), what, and how to mend it. Sorts by file, line, column.
+
+    `key` and `path` say which document and which value of it, for those who know where it was written
+    (`placing`); two findings that differ in these alone are the same.
+    """
 
     file: str
     line: int
@@ -19,10 +23,24 @@ class Problem:
     message: str
     hint: str = ""
     severity: Literal["error", "warning"] = "error"
+    path: tuple[str | int, ...] = field(default=(), compare=False)
+    key: tuple[str, str] | None = field(default=None, compare=False)  # (family, name) as written
 
     def text(self) -> str:
         tail = f"; {self.hint}" if self.hint else ""
         return f"{self.file}:{self.line}:{self.column}: {self.severity} {self.code}: {self.message}{tail}"
+
+    def to_json(self) -> dict[str, str | int]:
+        """The finding for `--json`."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "severity": self.severity,
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+        }
 
 
 class PolicyError(GatewardenError):

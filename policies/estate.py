@@ -20,6 +20,7 @@ from policies.naming import (
     EVERYONE,
     FAMILY_OF_KIND,
     OPAQUE_FAMILIES,
+    UNMENTIONED_FAMILIES,
     Key,
     split_generation,
     with_generation,
@@ -79,7 +80,7 @@ def fact_of_stored(key: Key, stored: Mapping[str, Any]) -> Fact:
     if key[0] == "user":
         suspended = stored.get("state") == "suspended" or bool(stored.get("suspended_by"))
         return Fact(suspended=suspended)
-    return _PLAIN if key[0] == "credential" else fact_of(parse(stored))
+    return _PLAIN if key[0] in UNMENTIONED_FAMILIES else fact_of(parse(stored))
 
 
 class Names:
@@ -108,7 +109,7 @@ class Names:
             else:
                 self._idle_users.discard(name)
             return
-        if family == "credential":
+        if family in UNMENTIONED_FAMILIES:
             return
         plain, generation = split_generation(name)
         self._latest[family, plain] = max(generation, self._latest.get((family, plain), 0))

@@ -123,7 +123,7 @@ def load_mapping(data: object, file: str = REQUEST, *, skip_unsupported: bool = 
 
 def as_loaded(documents: Iterable[Document], file: str = REQUEST) -> Loaded:
     """Documents that were made in code, so that `validate` can check them like those of a file."""
-    nodes = ((document, node_of(dump(document))) for document in documents)
+    nodes = ((document, node_of(dump(document), ours=True)) for document in documents)
     return Loaded([Located(document, file, node) for document, node in nodes], files=[file])
 
 

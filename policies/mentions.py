@@ -6,7 +6,6 @@ no user document names is fine (it becomes an invited user), a malformed one is 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,7 +22,7 @@ from policies.fits import (
     fits,
 )
 from policies.loader import Located
-from policies.naming import is_user_id
+from policies.naming import EVERYONE, is_email, is_user_id
 from policies.nearest import did_you_mean
 from policies.positions import Path
 from policies.things import RoleFact, Things
@@ -36,14 +35,8 @@ from policies.truefoundry import (
     subject_of,
 )
 
-EVERYONE = "everyone"  # team:everyone is made of every active user and has no document
 SUBJECT_KINDS = ("user", "team", "virtualaccount", "role", "any")
 
-_EMAIL = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-    r"@(?:localhost|(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]"
-    r"(?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)\Z"
-)
 # From the kind in an id to the family of the documents that describe such things, and their word.
 _FAMILIES = {
     "policy": ("policy", "policy"),
@@ -56,11 +49,6 @@ _FAMILIES = {
 }
 
 Doc = Located[Document]
-
-
-def is_email(text: str) -> bool:
-    """Whether `text` is an e-mail address that a person could sign in with."""
-    return len(text) <= 254 and _EMAIL.match(text) is not None
 
 
 @dataclass(slots=True)
@@ -84,7 +72,8 @@ class Findings:
         hint: str,
         severity: Literal["error", "warning"],
     ) -> None:
-        self.problems.append(Problem(doc.file, *doc.at(*path), code, message, hint, severity))
+        place, key = doc.at(*path), doc.document.key
+        self.problems.append(Problem(doc.file, *place, code, message, hint, severity, path, key))
 
 
 @dataclass(slots=True)
@@ -164,7 +153,7 @@ class Mentions:
 
     def team(self, doc: Doc, path: Path, name: str) -> None:
         """A team that is declared, or `everyone`."""
-        if name != EVERYONE:
+        if f"team:{name}" != EVERYONE:
             self.thing(doc, path, "team", name)
 
     def thing(self, doc: Doc, path: Path, kind: str, name: str) -> bool:
@@ -330,7 +319,7 @@ class Mentions:
                     return True
                 known = [f"gateway-config:{each}" for each in self._configs()]
             case _ if kind in _FAMILIES:
-                return (kind, name) == ("team", EVERYONE) or self.thing(doc, path, kind, name)
+                return resource == EVERYONE or self.thing(doc, path, kind, name)
             case _:
                 known = [*SINGLE_OBJECTS, *(f"{each}:{name}" for each in (*_FAMILIES, "model"))]
                 if resource not in SINGLE_OBJECTS:

@@ -7,15 +7,23 @@ Pure text; what exists is `estate`'s business.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from authz.vocabulary import Kind
+from authz.vocabulary import ACTIONS, Kind
 from policies.documents import Document
 
 Key = tuple[str, str]
 
 EVERYONE: Final = "team:everyone"  # every active user; no document
-RESERVED_NAMES: Final = frozenset({"v1", "everyone", "any"})
+_RESERVED: Final = frozenset({"v1"})  # a path of the gateway (`/v1/…`, `/mcp/v1/…`)
+_RESERVED_TEAMS: Final = frozenset({EVERYONE.partition(":")[2], "any"})
+
+_EMAIL = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?:localhost|(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]"
+    r"(?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)\Z"
+)
 
 # The kind of the thing that a document of a family describes.
 KIND_OF_FAMILY: Final = {
@@ -44,7 +52,30 @@ FAMILY_OF_KIND: Final = {
     Kind.RESOURCE_GROUP.value: "resource-group",
 }
 # Names of these are made by the server and never taken twice.
-OPAQUE_FAMILIES: Final = frozenset({"user", "credential"})
+OPAQUE_FAMILIES: Final = frozenset({"user", "credential", "log-writer"})
+# No document mentions these, so nothing is remembered of them.
+UNMENTIONED_FAMILIES: Final = frozenset({"credential", "log-writer"})
+# Only the host itself writes these, whoever may do whatever.
+HOST_FAMILIES: Final = frozenset({"log-writer"})
+
+
+def is_email(text: str) -> bool:
+    """Whether `text` is an e-mail address that a person could sign in with."""
+    return len(text) <= 254 and _EMAIL.match(text) is not None
+
+
+def why_reserved(key: Key) -> str:
+    """Why nothing may be called like this, as a way to mend it; "" when the name is free to take."""
+    family, name = key
+    folded = name.casefold()
+    if family == "team" and folded in _RESERVED_TEAMS:
+        return "`team:everyone` is every active user; it is never written down"
+    if folded in _RESERVED:
+        return "it is a path of the gateway; choose another name"
+    if family == "role" and f"{Kind.ROLE.value}:{name}" in ACTIONS:
+        # Its bundle would be written like the action, and a grant of it would be the action.
+        return f"`role:{name}` is an action; choose another name"
+    return ""
 
 
 def id_of(document: Document) -> str:
@@ -55,7 +86,10 @@ def id_of(document: Document) -> str:
 def split_generation(name: str) -> tuple[str, int]:
     """`("search", 2)` of `search~2`, `("search", 1)` of `search`."""
     plain, tilde, number = name.rpartition("~")
-    return (plain, int(number)) if tilde and number.isdigit() else (name, 1)
+    # One generation has one spelling: `search~1` and `search~02` are names that nothing has.
+    if tilde and number.isascii() and number.isdigit() and number[0] != "0" and number != "1":
+        return plain, int(number)
+    return name, 1
 
 
 def plain(name: str) -> str:

@@ -17,7 +17,7 @@ from policies.change import Change, Delta, DocumentChange, Plan, Source
 from policies.compile import rows_of
 from policies.documents import Credential, Document, Team, dump
 from policies.drafting import Drafting, MayGrant, Touched
-from policies.errors import GuardRefused, InvalidDocuments
+from policies.errors import GuardRefused
 from policies.estate import Estate, Names, Stored
 from policies.naming import KIND_OF_FAMILY, OPAQUE_FAMILIES, Key, label, plain_key, split_generation
 from policies.ports import Lookups, Vault
@@ -26,6 +26,7 @@ from policies.resolve import PeopleNamed
 from policies.secrets import sealed_of
 
 MAX_ALARMS = 100
+MAX_NAMED = 20  # things in the message that refuses to delete the team which owns them
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,9 @@ class _Work(Drafting):
         """Credentials end with their owner, and team-bound ones when the owner leaves the team.
 
         Raises:
-            GuardRefused: a deleted team still owns accounts.
+            GuardRefused: deleted teams still own accounts.
         """
+        left: dict[str, list[str]] = {}  # team -> what nobody would own
         for key in list(self._work):
             touched = self._work[key]
             gone = touched.after is None
@@ -160,7 +162,6 @@ class _Work(Drafting):
             if not gone and not departed:
                 continue
             thing = f"{KIND_OF_FAMILY[key[0]].value}:{key[1]}"
-            owned: list[str] = []
             for other in self._dependents(_token(key)):
                 stored = self._estate.document(other)
                 document = stored.document if stored is not None else None
@@ -171,12 +172,12 @@ class _Work(Drafting):
                     ):
                         self._end(other)
                 elif gone and key[0] == "team" and self._is_owned(other, key[1]):
-                    owned.append(label(plain_key(other)))
-            if owned:
-                raise GuardRefused(
-                    f"`{plain_key(key)[1]}` still owns {len(owned)} account(s): {', '.join(sorted(owned)[:5])}",
-                    hint="give them to another team, or delete them, in the same change",
-                )
+                    left.setdefault(plain_key(key)[1], []).append(label(plain_key(other)))
+        if left:
+            raise GuardRefused(
+                "; ".join(_still_owns(team, owned) for team, owned in sorted(left.items())),
+                hint="give them to another team (`ownedBy`) or delete them, before or in the same change",
+            )
 
     def _is_owned(self, key: Key, team: str) -> bool:
         touched = self._work.get(key)
@@ -224,8 +225,7 @@ class _Work(Drafting):
                     continue
                 yield
                 self._compile(key, stored.document, stored.document, False)
-        if self._problems:
-            raise InvalidDocuments(tuple(sorted(self._problems)))
+        self._refuse_if_wrong()
         for old, new in self._rows.values():
             for row in new - old:
                 self.moved[row] = self.moved.get(row, 0) + 1
@@ -289,6 +289,7 @@ class _Work(Drafting):
             secrets_ended=self._secrets_ended(),
             asserted=tuple(self._assertions(new=True)),
             unasserted=tuple(self._assertions(new=False)),
+            warnings=self.warnings,
             alarms=tuple(self._alarms()),
             bindable=frozenset(self._bindable),
         )
@@ -371,6 +372,15 @@ def _turns(work: Iterator[None]) -> Iterator[Wants]:
 
 def _document(stored: Stored | None) -> Document | None:
     return stored.document if stored is not None else None
+
+
+def _still_owns(team: str, owned: list[str]) -> str:
+    """What would be left without an owner: all of it, up to a length that can be read."""
+    shown = sorted(owned)[:MAX_NAMED]
+    more = len(owned) - len(shown)
+    count = "1 thing" if len(owned) == 1 else f"{len(owned)} things"
+    tail = f" and {more} more" if more else ""
+    return f"the team `{team}` still owns {count}: {', '.join(shown)}{tail}"
 
 
 def _token(key: Key) -> str:

@@ -147,31 +147,40 @@ class Stop(PolicyError):
         self.problem = problem
 
 
-def node_of(value: object, depth: int = 0) -> Node:
-    """The node of a decoded request body; every place is the start.
+def node_of(value: object, depth: int = 0, *, ours: bool = False) -> Node:
+    """The node of a decoded request body, or of a document of `ours`; every place is the start.
 
     Raises:
-        PolicyError: nested deeper than `MAX_DEPTH`, or a value that JSON does not have.
+        PolicyError: nested deeper than `MAX_DEPTH`, a value that JSON does not have, or, unless it is
+            ours, a character that no file may hold.
     """
     if depth > MAX_DEPTH:
         raise PolicyError(f"nested deeper than {MAX_DEPTH} levels", code="too_deep")
     if isinstance(value, Mapping):
         node = Node(START, Kind.MAPPING)
         for key, inner in value.items():
-            child = node_of(inner, depth + 1)
-            node.entries[str(key)] = Entry(START, child)
+            child = node_of(inner, depth + 1, ours=ours)
+            node.entries[str(key) if ours else _clean(str(key))] = Entry(START, child)
             node.size += child.size
         return node
     if isinstance(value, list | tuple):
-        items = [node_of(inner, depth + 1) for inner in value]
+        items = [node_of(inner, depth + 1, ours=ours) for inner in value]
         return Node(START, Kind.LIST, items=items, size=1 + sum(item.size for item in items))
     if isinstance(value, str):
-        return Node(START, Kind.SCALAR, Style.TEXT, value)
+        return Node(START, Kind.SCALAR, Style.TEXT, value if ours else _clean(value))
     if value is None or isinstance(value, bool):
         return Node(START, Kind.SCALAR, Style.TYPED, "null" if value is None else str(value))
     if isinstance(value, int | float):
         return Node(START, Kind.SCALAR, Style.TYPED, _number_text(value))
     raise PolicyError("a value is neither text, a number, true, false, null, a list nor a mapping")
+
+
+def _clean(text: str) -> str:
+    found = bad_character(text)
+    if found:
+        message = f"the text holds the character {found}"
+        raise PolicyError(message, hint="remove it", code="bad_character")
+    return text
 
 
 def _number_text(value: int | float) -> str:

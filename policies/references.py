@@ -59,10 +59,12 @@ def rewrite(data: Mapping[str, Any], visit: Visit) -> dict[str, Any]:
     return fresh
 
 
-def _list(data: dict[str, Any], field: str, form: Form, visit: Visit, at: str = "") -> None:
+def _list(
+    data: dict[str, Any], field: str, form: Form, visit: Visit, at: str = "", deny: bool = False
+) -> None:
     if data.get(field) is not None:
         data[field] = [
-            visit(Mention(form, text, f"{at}{field}.{place}"))
+            visit(Mention(form, text, f"{at}{field}.{place}", deny))
             for place, text in enumerate(data[field])
         ]
 
@@ -143,11 +145,8 @@ def _provider_account(data: dict[str, Any], visit: Visit) -> None:
 def _policy(data: dict[str, Any], visit: Visit) -> None:
     for at, rule in _each(data, "rules"):
         deny = rule.get("effect") == "deny"
-        for field, form in (("subjects", Form.SUBJECT), ("resources", Form.RESOURCE)):
-            rule[field] = [
-                visit(Mention(form, text, f"{at}{field}.{place}", deny))
-                for place, text in enumerate(rule[field])
-            ]
+        _list(rule, "subjects", Form.SUBJECT, visit, at, deny)
+        _list(rule, "resources", Form.RESOURCE, visit, at, deny)
         for inner, test in _each(rule, "when"):
             _values(test, visit, f"{at}{inner}value", str(rule.get("effect")))
 
@@ -173,7 +172,8 @@ def _data_access(data: dict[str, Any], visit: Visit) -> None:
         _list(rule, "subjects", Form.SUBJECT, visit, at)
         for inner, one in _each(rule, "filters"):
             if one.get("field") == "created_by":
-                _list(one, "value", Form.SUBJECT, visit, f"{at}{inner}")
+                every = when.binds_every_generation("allow", str(one.get("operator")))
+                _list(one, "value", Form.SUBJECT, visit, f"{at}{inner}", every)
 
 
 def _metadata(data: dict[str, Any], visit: Visit) -> None:

@@ -7,12 +7,11 @@ An e-mail that nobody has yet makes an invited user. Problems are collected, nev
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from authz.errors import GatewardenError
-from authz.vocabulary import Action, Kind, kind_of, model_id, split_id
+from authz.vocabulary import Kind, kind_of, model_id, split_id
 from policies import globs
 from policies.change import Change, Person
 from policies.documents import Document, User, dump
@@ -22,11 +21,12 @@ from policies.naming import (
     EVERYONE,
     FAMILY_OF_KIND,
     OPAQUE_FAMILIES,
-    RESERVED_NAMES,
     Key,
+    is_email,
     is_user_id,
     label,
     plain,
+    plain_key,
     split_generation,
     with_generation,
 )
@@ -34,9 +34,6 @@ from policies.ports import Vault
 from policies.references import Form, Mention, rewrite
 from policies.secrets import SecretRefused, seal_all
 from policies.truefoundry import resource_of, subject_of
-
-_ACTIONS = frozenset(Action)
-_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,190}\Z")
 
 
 class PeopleNamed:
@@ -120,18 +117,17 @@ class Resolver:
         bare, generation = split_generation(name)
         current = self._draft.current(family, bare)
         if generation > 1 and name != current:
-            self._problem(document.key, "invalid_name", f"`{name}` is not a name", "leave `~` out")
+            self._problem(
+                document.key, "invalid_name", f"`{name}` is not a name", "leave `~` out", "name"
+            )
         if current is not None:
             return (family, current)
-        if bare.casefold() in RESERVED_NAMES and (family == "team" or bare.casefold() == "v1"):
-            self._problem(document.key, "reserved_name", f"the name `{bare}` is reserved")
-        if family == "role" and f"role:{bare}" in _ACTIONS:
-            # Its bundle would be written like the action, and a grant of it would be the action.
-            self._problem(document.key, "reserved_name", f"no role can be called `{bare}`")
         other = self._draft.spelling(family, bare)
         if other is not None and other != bare:
             hint = "names differ in more than upper and lower case"
-            self._problem(document.key, "name_taken", f"`{bare}` is too close to `{other}`", hint)
+            self._problem(
+                document.key, "name_taken", f"`{bare}` is too close to `{other}`", hint, "name"
+            )
         return (family, with_generation(bare, self._draft.latest(family, bare) + 1))
 
     def _user_id(self, email: str) -> str | None:
@@ -164,7 +160,7 @@ class Resolver:
                 try:
                     seal_all(key, data, held, self._vault)
                 except SecretRefused as refused:
-                    self._problem(key, refused.code, refused.message, refused.hint)
+                    self._problem(key, refused.code, refused.message, refused.hint, refused.field)
         return data
 
     def _user(
@@ -178,11 +174,15 @@ class Resolver:
         data.pop("email", None)
         shown = data.pop("displayName", None) or (old.display_name if old is not None else None)
         if held is None and "@" not in written.name and key[1] not in self._known:
-            self._problem(key, "unknown_user", f"there is no user `{key[1]}`", "name the e-mail")
+            self._problem(
+                key, "unknown_user", f"there is no user `{key[1]}`", "name the e-mail", "name"
+            )
         elif email is not None and not self._email_is_wrong(email, key, "email"):
             owner = self._estate.person(email)
             if owner is not None and owner.id != key[1]:
-                self._problem(key, "email_taken", f"`{email}` is another user's address")
+                self._problem(
+                    key, "email_taken", f"`{email}` is another user's address", at="email"
+                )
             if old is not None and old.email.casefold() == email.casefold():
                 email = old.email  # an address that differs in case only is no change
             elif old is not None:
@@ -205,7 +205,9 @@ class Resolver:
         """INVARIANT: `bounded_by` is the server's and survives every edit."""
         bound = held.get("bounded_by") if held is not None else None
         if data.get("bounded_by") not in (None, bound):
-            self._problem(key, "read_only", "`bounded_by` is set by the server", "leave it out")
+            self._problem(
+                key, "read_only", "`bounded_by` is set by the server", "leave it out", "bounded_by"
+            )
         data.pop("bounded_by", None)
         if bound is not None:
             data["bounded_by"] = bound
@@ -221,7 +223,9 @@ class Resolver:
         """An account never turns into aliases, or back: what stands for it was judged as what it is."""
         if data["type"] != held["type"]:
             hint = "delete it first, or choose another name"
-            self._problem(key, "type_changed", f"a `{held['type']}` cannot become another", hint)
+            self._problem(
+                key, "type_changed", f"a `{held['type']}` cannot become another", hint, "type"
+            )
 
     # --- mentions ---
 
@@ -350,14 +354,16 @@ class Resolver:
     # --- problems ---
 
     def _email_is_wrong(self, email: str, key: Key, path: str) -> bool:
-        if _EMAIL.match(email) and len(email) <= 254:
+        if is_email(email):
             return False
         self._problem(key, "invalid_email", f"`{email[:80]}` is not an e-mail address", at=path)
         return True
 
     def _problem(self, key: Key, code: str, message: str, hint: str = "", at: str = "") -> None:
-        where = f"{label(key)}: {at}: " if at else f"{label(key)}: "
-        self.problems.append(Problem("request", 1, 1, code, where + message, hint))
+        where = f"{label(plain_key(key))}: " + (f"{at}: " if at else "")
+        path = tuple(int(part) if part.isdigit() else part for part in at.split(".")) if at else ()
+        problem = Problem("request", 1, 1, code, where + message, hint, path=path, key=key)
+        self.problems.append(problem)
 
 
 def rendered(stored: Document, email: Callable[[str], str | None]) -> dict[str, Any]:

@@ -22,10 +22,11 @@ _FIELDS = ("api_key", "access_key_id", "secret_access_key", "session_token")
 
 
 class SecretRefused(Exception):
-    """A secret cannot be taken as it stands; `code` and `hint` go into a problem."""
+    """A secret cannot be taken as it stands; what is said of `field` goes into a problem."""
 
-    def __init__(self, code: str, message: str, hint: str) -> None:
+    def __init__(self, field: str, code: str, message: str, hint: str) -> None:
         super().__init__(message)
+        self.field = field
         self.code = code
         self.message = message
         self.hint = hint
@@ -94,6 +95,7 @@ def _one(
     if value.startswith(SEALED):
         if held.get(field) != value:
             raise SecretRefused(
+                field,
                 "foreign_secret",
                 f"`{field}` refers to a sealed secret that is not this document's own",
                 "give the secret itself, or `env:NAME` or `file:name`",
@@ -101,6 +103,7 @@ def _one(
         # INVARIANT: a secret never follows a changed address.
         if moved:
             raise SecretRefused(
+                field,
                 "secret_needed",
                 f"the address changed, so `{field}` must be given again",
                 "a sealed secret is bound to the address it was given for",
@@ -108,12 +111,13 @@ def _one(
         return value
     if value.startswith(("secret-store:", "tfy-secret:")):
         raise SecretRefused(
+            field,
             "unsupported_secret",
             f"`{field}` refers to a secret store, which is not supported yet",
             "use `env:NAME`, `file:name` or the secret itself",
         )
     if not value.strip():
-        raise SecretRefused("empty_secret", f"`{field}` is empty", "give the secret")
+        raise SecretRefused(field, "empty_secret", f"`{field}` is empty", "give the secret")
     if vault is None:
         return f"{SEALED}not-sealed-offline"
     return vault.seal(key, field, origin_of(data), value)

@@ -151,7 +151,9 @@ class _Shaping:
                 node.place,
                 "internal_type",
                 f"a `{name}` cannot be written as a document",
-                "make tokens with the token API or `gatewarden token create`",
+                "make tokens with the token API or `gatewarden token create`"
+                if name == "credential"
+                else "the gateway makes it by itself",
             )
             return None
         model = DOCUMENT_TYPES.get(name)

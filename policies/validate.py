@@ -34,13 +34,11 @@ from policies.documents import (
 from policies.errors import PolicyError, Problem
 from policies.fits import ROLE_TYPES
 from policies.loader import Loaded, Located
-from policies.mentions import EVERYONE, Findings, Mentions, is_email
+from policies.mentions import Findings, Mentions
+from policies.naming import EVERYONE, is_email, why_reserved
 from policies.nearest import did_you_mean
 from policies.things import Known, Things
 from policies.truefoundry import tenant_wide
-
-RESERVED_NAMES = frozenset({"v1"})  # a path of the gateway (`/v1/...`, `/mcp/v1/...`)
-RESERVED_TEAMS = frozenset({EVERYONE, "any"})
 
 Doc = Located[Document]
 
@@ -101,13 +99,10 @@ def _duplicates(loaded: Loaded, refs: Mentions) -> None:
 
 
 def _name(doc: Doc, refs: Mentions) -> None:
-    family, name = doc.document.key
-    folded = name.casefold()
-    if folded in RESERVED_NAMES or (family == "team" and folded in RESERVED_TEAMS):
-        hint = "choose another name"
-        if folded == EVERYONE:
-            hint = "`team:everyone` is every active user; it is never written down"
-        refs.found.error(doc, ("name",), "reserved_name", f"the name `{name}` is reserved", hint)
+    hint = why_reserved(doc.document.key)
+    if hint:
+        message = f"the name `{doc.document.name}` is reserved"
+        refs.found.error(doc, ("name",), "reserved_name", message, hint)
 
 
 # -- people ------------------------------------------------------------------------------------------
@@ -180,7 +175,7 @@ def _roles(doc: Doc, roles: tuple[str, ...], refs: Mentions) -> None:
 
 
 def _owner(doc: Doc, team: str | None, refs: Mentions) -> None:
-    if team == EVERYONE:
+    if f"team:{team}" == EVERYONE:
         refs.found.error(
             doc, ("ownedBy", "team"), "wrong_value", "`everyone` cannot own anything", "name a team"
         )

@@ -8,11 +8,11 @@ limits and the same honesty over both. `upstream_error` gives every failure its 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-import aiohttp
-
+from proxy.connections import Connections, Target
 from proxy.guard import ForbiddenAddress
 from proxy.hygiene import AnswerFacts
 from proxy.providers.base import (
@@ -28,9 +28,13 @@ from proxy.providers.base import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from proxy.wire import BrokenBody, Connection, NotHttp
 
 _BUFFERED = frozenset({"application/json", "application/problem+json", "text/plain", "text/html"})
 _LARGE = 1 << 20  # a longer answer is passed on in chunks, whatever its type
+
+# How a call fails below this module; `upstream_error` gives each its type.
+FAILURES = (OSError, ValueError, RuntimeError, NotHttp, BrokenBody)
 
 
 class Answer(Protocol):
@@ -69,6 +73,10 @@ class Body(Protocol):
     status: int
     raw_headers: Headers
 
+    def whole(self) -> bytes | None:
+        """All that is left, if it is here already; None if one must wait for `next`."""
+        ...
+
     async def next(self) -> bytes:
         """The next chunk; empty at the end."""
         ...
@@ -77,25 +85,31 @@ class Body(Protocol):
 
 
 class NetworkBody:
-    __slots__ = ("_response", "raw_headers", "status")
+    """An answer that comes over a connection of the pool."""
 
-    def __init__(self, response: aiohttp.ClientResponse, idle: float) -> None:
-        self._response = response
-        self.status = response.status
-        self.raw_headers: Headers = list(response.headers.items())
-        connection = response.connection
-        if connection is not None and connection.protocol is not None:
-            # The first byte may take as long as a model thinks; from now on silence is a fault.
-            connection.protocol.read_timeout = idle
-            connection.protocol.start_timeout()
+    __slots__ = ("_connection", "_pool", "_reader", "_target", "raw_headers", "status")
+
+    def __init__(self, pool: Connections, target: Target, connection: Connection) -> None:
+        message = connection.message
+        assert message is not None
+        self._pool = pool
+        self._target = target
+        self._connection = connection
+        self._reader = connection.body
+        self.status = message.code
+        self.raw_headers: Headers = list(message.headers.items())
+
+    def whole(self) -> bytes | None:
+        reader = self._reader
+        return reader.read_nowait() if reader.is_eof() else None
 
     async def next(self) -> bytes:
-        return await self._response.content.readany()
+        return await self._reader.readany()
 
     async def close(self) -> None:
         # A finished answer gives its connection back; an unfinished one closes it, which is what
         # cancels the upstream's work.
-        self._response.release()
+        self._pool.release(self._target, self._connection)
 
 
 class LocalBody:
@@ -119,6 +133,9 @@ class LocalBody:
                 return cls(await provider.serve(prepared, operation), ends)
         except (TimeoutError, OSError) as exc:
             raise upstream_error(upstream, exc) from exc
+
+    def whole(self) -> bytes | None:
+        return None
 
     async def next(self) -> bytes:
         async with asyncio.timeout_at(self._ends):
@@ -175,47 +192,56 @@ class CheckedAnswer:
         allowed = self._limit if limit is None else min(limit, self._limit)
         if self.length is not None and self.length > allowed:
             raise self._invalid(f"declared an answer of more than {allowed} bytes")
-        first = await self._next(allowed)
-        parts = [first]
-        while chunk := await self._next(allowed):
+        parts: list[bytes] = []
+        while True:
+            try:
+                chunk = self._body.whole()
+            except FAILURES as exc:
+                raise upstream_error(self._upstream, exc) from exc
+            if chunk is not None:
+                self._count(chunk, allowed, ended=True)
+                return b"".join((*parts, chunk)) if parts else chunk
+            chunk = await self._next(allowed)
+            if not chunk:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
             parts.append(chunk)
-        return first if len(parts) == 1 else b"".join(parts)
 
     async def _next(self, limit: int) -> bytes:
         try:
             chunk = await self._body.next()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+        except FAILURES as exc:
             raise upstream_error(self._upstream, exc) from exc
-        self._seen += len(chunk)
-        if self._seen > limit:
-            raise self._invalid(f"answered with more than {limit} bytes")
-        if self.length is not None and (
-            self._seen > self.length or (not chunk and self._seen < self.length)
-        ):
-            raise self._invalid("sent another length than it declared")
+        self._count(chunk, limit, ended=not chunk)
         return chunk
+
+    def _count(self, chunk: bytes, limit: int, *, ended: bool) -> None:
+        seen = self._seen = self._seen + len(chunk)
+        if seen > limit:
+            raise self._invalid(f"answered with more than {limit} bytes")
+        length = self.length
+        if length is not None and (seen > length or (ended and seen < length)):
+            raise self._invalid("sent another length than it declared")
 
     def _invalid(self, what: str) -> UpstreamInvalid:
         return UpstreamInvalid(f"the upstream of `{self._upstream.account_name}` {what}")
 
 
 def upstream_error(upstream: Upstream, exc: Exception) -> UpstreamError:
-    """The typed error for a failure of the session. Its public text names the account only."""
+    """The typed error for a failure of the connection. Its public text names the account only."""
     who = f"the upstream of `{upstream.account_name}`"
-    inner = getattr(exc, "os_error", None) or exc
-    if isinstance(inner, ForbiddenAddress) or isinstance(exc, aiohttp.InvalidURL):
+    if isinstance(exc, ForbiddenAddress):
         return UpstreamRefusedByGuard(
             f"{who} has an address that is internal and not allowed",
             hint="an operator may allow its network in `UPSTREAM__ALLOW_PRIVATE`",
         )
-    if isinstance(exc, TimeoutError):  # aiohttp's own timeouts derive from it
+    if isinstance(exc, TimeoutError):
         return UpstreamTimeout(f"{who} did not answer in time")
-    if isinstance(exc, aiohttp.ClientPayloadError):
+    if isinstance(exc, BrokenBody):
         return UpstreamInvalid(f"{who} ended its answer early or broke its framing")
-    if isinstance(exc, aiohttp.ClientResponseError):
+    if isinstance(exc, NotHttp):
         return UpstreamInvalid(f"{who} did not answer in HTTP, or with headers beyond the limits")
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+    if isinstance(exc, ssl.CertificateError):  # a ValueError as well
         return UpstreamUnreachable(f"{who} has a certificate that is not trusted")
-    if isinstance(exc, ValueError) and not isinstance(exc, aiohttp.ClientError):
+    if isinstance(exc, ValueError):
         return UpstreamInvalid(f"{who} could not be called with these headers")
     return UpstreamUnreachable(f"{who} cannot be reached, or broke the connection")

@@ -27,13 +27,13 @@ from identity.directory import Directory
 from identity.first_admin import FirstAdmin
 from identity.first_start import Keys, prepare
 from identity.issue import Issued
-from identity.kept_tokens import KeptTokens, ended_by
+from identity.kept_tokens import KeptTokens
 from identity.pins import Pins
-from policies.change import Entry
 from policies.loader import shipped
-from proxy import demo, doctor, host, logs
+from proxy import children, demo, doctor, host, logs, shipping
 from proxy.api.site import build_api
 from proxy.catalogue import Catalogue
+from proxy.chores import TICK_SECONDS, Chores, Credentials, Upkeep
 from proxy.gateway import Gateway
 from proxy.guard import Guard
 from proxy.health import Health
@@ -47,10 +47,8 @@ from proxy.responses import ResponseState
 from proxy.runtime import Clock, Runtime
 from proxy.secrets import SecretRules, Secrets
 from proxy.server import Server
-from proxy.shipping import QUIET_SECONDS, Inline
 from proxy.workers import Supervisor, offer_snapshot, reserve_port, sibling_snapshots, socket_name
 from store.changes import ChangeLog
-from store.feed import Snapshot
 from store.journal import Journal
 from store.journal import Limits as JournalLimits
 from store.sealed import Sealer
@@ -58,7 +56,6 @@ from store.sqlite import SqliteStore
 from store.state import State
 
 SLOT = "GATEWARDEN_SLOT"  # which worker of the supervisor this process is
-TICK_SECONDS = 1.0
 
 log = logs.get("app")
 
@@ -157,7 +154,8 @@ async def subject_on_host(settings: Settings, subject: str) -> str:
 async def bootstrap(settings: Settings, keys: Keys, clock: Clock) -> list[str]:
     """Seeds the change log, applies the demo, offers the first administrator a token; lines to show."""
     places = Places(settings.data)
-    host.publish_key(places, keys.public_key())
+    host.publish_key(places, keys.root_key())
+    shipping.prepare(places.records)
     lines = [f"made {path}" for path in keys.created]
     changes, state = change_log(settings, keys, clock, log.warning)
     directory, first = Directory(), FirstAdmin(settings.data, state)
@@ -203,84 +201,6 @@ class Process:
     health: Health
 
 
-class _Credentials:
-    """Keeps provider credentials resolved: dropped when an account changes, fetched before a request."""
-
-    def __init__(self, secrets: Secrets) -> None:
-        self._secrets = secrets
-        self._stale = True
-
-    def changed(self, account: str) -> None:
-        """Called by the catalogue for each account whose document changed."""
-        self._secrets.forget(account)
-        self._stale = True
-
-    async def warm(self, catalogue: Catalogue) -> None:
-        """Resolves what changed, so that no request waits for the store."""
-        if self._stale:
-            self._stale = False
-            for account in await self._secrets.warm(catalogue.models()):
-                log.warning("the credential of an account does not resolve", account=account)
-
-
-class _Chores:
-    """What happens beside requests: the feed, the second's tick, shipping, erased tokens."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        gateway: Gateway,
-        state: State,
-        kept: KeptTokens,
-        shipper: Inline | None,
-        credentials: _Credentials,
-    ) -> None:
-        self._runtime = runtime
-        self._gateway = gateway
-        self._state = state
-        self._kept = kept
-        self._shipper = shipper
-        self._credentials = credentials
-        self._ended: list[str] = []
-
-    def load(self, snapshot: Snapshot) -> None:
-        """An applier of the change log: nothing to do at the start."""
-
-    def apply(self, entry: Entry) -> None:
-        """Remembers which kept tokens ended with this entry."""
-        self._ended += ended_by(entry)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._runtime.changes.run_feed(stop))
-            group.create_task(_each(TICK_SECONDS, stop, self._tick))
-            if self._shipper is not None:
-                group.create_task(_each(QUIET_SECONDS, stop, self._shipper.step))
-
-    async def _tick(self) -> None:
-        now = self._runtime.clock.now()
-        self._gateway.tick(now)
-        self._runtime.journal.tick(int(now.timestamp() * 1_000_000))
-        await self._credentials.warm(self._runtime.catalogue)
-        if self._ended:
-            ended, self._ended = self._ended, []
-            await self._kept.forget(ended)
-        await self._state.expire(now)
-
-
-async def _each(seconds: float, stop: asyncio.Event, work: Callable[[], Any]) -> None:
-    """Does `work` every `seconds` until `stop`; one failure does not end it."""
-    while not stop.is_set():
-        try:
-            await work()
-        except Exception:
-            log.exception("a background job failed", job=getattr(work, "__name__", ""))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await stop.wait()
-
-
 def _limits(settings: Settings) -> Limits:
     limits = settings.limits
     return Limits(
@@ -317,6 +237,7 @@ def _journal(settings: Settings, keys: Keys, changes: ChangeLog) -> Journal:
     return Journal.open(
         Places(settings.data).journal,
         signing_key=keys.signing,
+        previous_key=keys.previous,
         mode=wanted.mode.value,
         installation=keys.installation,
         host=os.uname().nodename,
@@ -337,8 +258,11 @@ async def running(
     clock: Clock | None = None,
     slot: int = 0,
     reuse_port: bool = False,
+    ships: bool = True,
 ) -> AsyncIterator[Process]:
     """One process, serving until the block ends; then it drains.
+
+    `ships`: it copies records into the record store by itself, as no process beside it does.
 
     Raises:
         GatewardenError: it cannot start (store, journal, extensions). OSError: the port is taken.
@@ -346,6 +270,7 @@ async def running(
     doctor.require_extensions()
     clock = clock or Clock()
     metrics = Metrics()
+    places = Places(settings.data)
 
     def alarm(text: str) -> None:
         metrics.count("gatewarden_alarms", "policy")
@@ -363,15 +288,17 @@ async def running(
     stop = asyncio.Event()
     health = Health()
     async with contextlib.AsyncExitStack() as stack:
-        credentials = _Credentials(secrets)
+        credentials = Credentials(secrets)
         catalogue = Catalogue(credentials.changed)
         for applier in (directory, pins, catalogue, first):
             changes.subscribe(applier)
         await stack.enter_async_context(started(changes))
         journal = await asyncio.to_thread(_journal, settings, keys, changes)
         stack.push_async_callback(journal.close)
-        shipper = Inline(Places(settings.data).journal, Places(settings.data).records)
-        stack.push_async_callback(shipper.close)
+        await host.introduce_writer(changes, journal.writer, keys.public_key(), clock.now())
+        shipper = shipping.Inline(places.journal, places.records) if ships else None
+        if shipper is not None:
+            stack.push_async_callback(shipper.close)
         outbound = _outbound(settings, secrets, clock)
         stack.push_async_callback(outbound.close)
         gateway = Gateway(
@@ -392,10 +319,12 @@ async def running(
         runtime = Runtime(
             settings, changes, directory, pins, catalogue, first, journal, metrics, clock
         )
-        chores = _Chores(runtime, gateway, state, kept, shipper, credentials)
+        upkeep = Upkeep(journal, places.records, settings.journal.keep_days)
+        chores = Chores(runtime, gateway, state, kept, credentials, upkeep, shipper)
         for late in (gateway.streams, chores):
             changes.subscribe(late)
         _watch(runtime, health, settings)
+        metrics.gauge("gatewarden_records_behind", lambda: upkeep.behind)
         control = build_api(runtime, refusals=gateway.refusals, kept_tokens=kept)
         add_operations(control, health, lambda: _snapshots(settings, keys, slot, metrics))
         port = await _listen(stack, settings, control, gateway, reuse_port)
@@ -528,7 +457,12 @@ async def _serve_one(settings: Settings, keys: Keys, *, slot: int, reuse_port: b
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     supervisor = os.getppid() if SLOT in os.environ else None
-    async with running(settings, keys, slot=slot, reuse_port=reuse_port) as process:
+    async with contextlib.AsyncExitStack() as stack:
+        if supervisor is None:
+            await stack.enter_async_context(_shipping(settings))
+        process = await stack.enter_async_context(
+            running(settings, keys, slot=slot, reuse_port=reuse_port, ships=False)
+        )
         log.info("serving", url=own_url(settings), slot=slot, epoch=process.runtime.changes.head)
         while not stopping.is_set():
             with contextlib.suppress(TimeoutError):
@@ -544,7 +478,7 @@ async def _serve_one(settings: Settings, keys: Keys, *, slot: int, reuse_port: b
 async def _supervise(settings: Settings) -> int:
     environments = [
         {
-            **os.environ,
+            **children.variables(private=True),
             SLOT: str(slot),
             "GATEWARDEN_PORT": str(settings.port),
             "GATEWARDEN_HOST": settings.host,
@@ -553,7 +487,14 @@ async def _supervise(settings: Settings) -> int:
         }
         for slot in range(settings.workers)
     ]
-    arguments = ["-m", "proxy.cli", "serve"]
+    arguments = [*children.command("proxy.cli")[1:], "serve"]
     supervisor = Supervisor(arguments, environments, drain_seconds=settings.drain_seconds)
     log.info("supervising", url=own_url(settings), workers=settings.workers, pid=os.getpid())
-    return await supervisor.run()
+    async with _shipping(settings):
+        return await supervisor.run()
+
+
+def _shipping(settings: Settings) -> contextlib.AbstractAsyncContextManager[None]:
+    """The process that ships records, until the block ends: the last to end, so that it sees all."""
+    places = Places(settings.data)
+    return shipping.kept(places.journal, places.records, settings.log_level)

@@ -1,84 +1,54 @@
 """The command line. `serve` runs the gateway; the rest asks a running one, or works on the host's files.
 
-Commands that talk to a gateway read `GATEWARDEN_URL` and `GATEWARDEN_TOKEN`. Commands on the host read
-the data folder that the settings name. Exit codes: 0 done, 1 error, 2 changes pending (`--dry-run`).
-Everything that prints understands `--json`.
+Commands that talk to a gateway are in `remote.py`; those here read files, or the data folder that the
+settings name. Exit codes: 0 done, 1 error, 2 changes pending (`--dry-run`). Everything that prints
+understands `--json`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec
-from urllib.parse import quote
+from typing import Any
 
 import click
 
-from authz.errors import GatewardenError
 from conf.settings import MODEL_PATH, Settings, SettingsError, load, unknown_variables
+from identity.issue import Issued
+from identity.kept_tokens import KeptTokens
 from policies import cases
 from policies.check import check
-from policies.documents import dump
-from policies.errors import InvalidDocuments
-from policies.loader import load_paths
-from proxy import app, doctor, host, printing
-from proxy.client import Client, ClientError
+from proxy import app, doctor, host, printing, remote
+from proxy.commands import Commands, as_json, client, reports
+from proxy.runtime import Clock
+from store.changes import ChangeLog
+from store.crosscheck import crosscheck
 from store.records import Query, query_file
+from store.sealed import Sealer
 from store.verify import verify
-
-P = ParamSpec("P")
-PENDING = 2
-
-as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
-
-
-def _fail(error: GatewardenError) -> NoReturn:
-    if isinstance(error, InvalidDocuments | ClientError) and error.problems:
-        printing.problems(error.problems)
-    printing.failed(error)
-    sys.exit(1)
-
-
-def reports(command: Callable[P, None]) -> Callable[P, None]:
-    """Print errors of ours as what they are, without a traceback."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except GatewardenError as error:
-            _fail(error)
-        except SettingsError as error:
-            printing.warn(str(error))
-            sys.exit(1)
-
-    return wrapped
 
 
 def _settings(config: Path | None = None) -> Settings:
+    """Raises: HostError, a setting is wrong."""
     path = config or (
         Path(os.environ["GATEWARDEN_CONFIG"]) if "GATEWARDEN_CONFIG" in os.environ else None
     )
     unknown = unknown_variables(os.environ)
-    if unknown:
-        raise SettingsError("unknown environment variable(s): " + "; ".join(unknown))
-    return load(path)
+    try:
+        if unknown:
+            raise SettingsError("unknown environment variable(s): " + "; ".join(unknown))
+        return load(path)
+    except SettingsError as error:
+        raise host.HostError(str(error), code="invalid_settings") from error
 
 
-def _client() -> Client:
-    return Client(
-        os.environ.get("GATEWARDEN_URL", "http://127.0.0.1:8080"),
-        os.environ.get("GATEWARDEN_TOKEN", ""),
-    )
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gatewarden")
 def main() -> None:
     """Gatewarden: every use of a model is a decision, with proof."""
@@ -124,6 +94,8 @@ def check_(paths: tuple[Path, ...], skip_unsupported: bool, partial: bool, json_
     else:
         for line in report.lines():
             printing.say(line)
+        if not partial and any(problem.code == "dangling" for problem in report.errors):
+            printing.say("if these files are a part of an estate: --partial")
     sys.exit(report.exit_code)
 
 
@@ -142,127 +114,10 @@ def test_(paths: tuple[Path, ...], json_: bool) -> None:
     sys.exit(report.exit_code)
 
 
-@main.command()
-@click.option(
-    "-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="File or folder."
-)
-@click.option("-d", "--directory", "folders", multiple=True, type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Show the plan; exit 2 if changes are pending.")
-@click.option("--source", default="manual", type=click.Choice(["manual", "gitops"]))
-@click.option("--comment", default="", help="Why; stands in the change log.")
-@click.option("--skip-unsupported", is_flag=True, help="Skip kinds that are not supported yet.")
-@as_json
-@reports
-def apply(
-    files: tuple[Path, ...],
-    folders: tuple[Path, ...],
-    dry_run: bool,
-    source: str,
-    comment: str,
-    skip_unsupported: bool,
-    json_: bool,
-) -> None:
-    """Apply policy files as one change: all or nothing."""
-    paths = [*files, *folders]
-    if not paths:
-        raise click.UsageError("name at least one file or folder with -f or -d")
-    loaded = load_paths(paths, skip_unsupported=skip_unsupported)
-    printing.problems(loaded.problems)
-    if any(problem.severity == "error" for problem in loaded.problems):
-        sys.exit(1)
-    if not loaded.documents:
-        raise ClientError("there is no document in these files", code="nothing_to_apply")
-    reply = _client().apply(
-        [dump(located.document) for located in loaded.documents],
-        dry_run=dry_run,
-        source=source,
-        comment=comment,
-    )
-    _show_plan(reply.body, json_)
-    if dry_run and reply.body.get("changed"):
-        sys.exit(PENDING)
-
-
-def _show_plan(body: dict[str, Any], json_: bool) -> None:
-    if json_:
-        printing.as_json(body)
-        return
-    plan = body.get("plan", body)
-    for verb, style in (("created", "green"), ("updated", "yellow"), ("deleted", "red")):
-        for item in plan.get(verb, ()):
-            printing.say(f"{verb:8} {_name_of(item)}", style)
-    for alarm in plan.get("alarms", ()):
-        printing.warn(str(alarm))
-    rows = f"{plan.get('rows_added', 0)} rows added, {plan.get('rows_removed', 0)} removed"
-    if not body.get("changed"):
-        printing.say("nothing to change")
-    elif body.get("dry_run"):
-        printing.say(f"{rows} (dry run: nothing was changed)")
-    else:
-        printing.say(f"{rows}; in force since epoch {body.get('epoch')}")
-
-
-def _name_of(item: Any) -> str:
-    if isinstance(item, dict):
-        return f"{item.get('type') or item.get('family')}/{item.get('name')}"
-    return str(item)
-
-
-@main.command()
-@click.argument("collection")
-@click.argument("name")
-@as_json
-@reports
-def delete(collection: str, name: str, json_: bool) -> None:
-    """Delete one document, as `delete role-binding NAME` or `delete team NAME`."""
-    plural = (
-        collection if collection.endswith("s") else f"{collection.replace('policy', 'policie')}s"
-    )
-    reply = _client().call("DELETE", f"/{plural}/{quote(name, safe='')}")
-    if json_:
-        printing.as_json(reply.body)
-    else:
-        printing.say(f"deleted {collection} {name}; in force since epoch {reply.epoch}")
-
-
-# ----------------------------------------------------------------------------------------- questions
-
-
-@main.command()
-@as_json
-@reports
-def whoami(json_: bool) -> None:
-    """Who the token is."""
-    body = _client().whoami().body
-    printing.as_json(body) if json_ else printing.fields(body)
-
-
-@main.command()
-@click.option("--action", required=True, help="As `model:use`.")
-@click.option("--resource", required=True, help="As `acme/mini` or `model:acme/mini`.")
-@click.option("--as", "subject", help="Somebody else, as `user:alice@example.com`.")
-@click.option(
-    "--context", multiple=True, metavar="FIELD=VALUE", help="A value that conditions read."
-)
-@as_json
-@reports
-def explain(
-    action: str, resource: str, subject: str | None, context: tuple[str, ...], json_: bool
-) -> None:
-    """Why a question is answered as it is."""
-    pairs = dict(part.partition("=")[::2] for part in context)
-    body = (
-        _client()
-        .explain(action, host.resource_id(action, resource), subject=subject, context=pairs)
-        .body
-    )
-    printing.as_json(body) if json_ else printing.explanation(body)
-
-
 # -------------------------------------------------------------------------------------------- tokens
 
 
-@main.group()
+@main.group(cls=Commands)
 def token() -> None:
     """Tokens, on the host (`create`) or through the gateway (`list`, `revoke`)."""
 
@@ -287,12 +142,41 @@ def token_create(
 ) -> None:
     """Mint a token on the host: a recorded change of source `host`."""
     issued = asyncio.run(
-        app.mint_on_host(_settings(config), subject, admin=admin, label=label, expires_at=expires)
+        _mint(
+            _settings(config),
+            host.subject_of(subject),
+            admin=admin,
+            label=label,
+            expires_at=host.expiry(expires),
+        )
     )
     if json_:
         printing.as_json({"token": issued.secret, "id": issued.credential.name})
     else:
         printing.say(issued.secret)
+
+
+async def _mint(settings: Settings, subject: str, **wanted: Any) -> Issued:
+    async with _on_host(settings) as (changes, kept):
+        return await host.mint(changes, subject, kept=kept, now=Clock().now(), **wanted)
+
+
+@contextlib.asynccontextmanager
+async def _on_host(settings: Settings) -> AsyncIterator[tuple[ChangeLog, KeptTokens]]:
+    """The change log of the data folder, and the tokens that may be read again.
+
+    Raises:
+        HostError: there is no installation, and a command must not make one where nobody looks.
+    """
+    if not host.Places(settings.data).established(app.database(settings)):
+        raise host.HostError(
+            f"there is no installation in `{settings.data}`",
+            hint="set GATEWARDEN_DATA to the gateway's data folder; its first start makes one",
+        )
+    keys = app.keys_of(settings)
+    changes, state = app.change_log(settings, keys, Clock(), printing.warn)
+    async with app.started(changes):
+        yield changes, KeptTokens(Sealer(keys.sealing), state)
 
 
 @main.command(name="first-admin")
@@ -310,37 +194,20 @@ def first_admin(email: str, config: Path | None, json_: bool) -> None:
             f"`{path}` cannot be read: {error.strerror}",
             hint="it is there while nobody administers; else use gatewarden token create",
         ) from error
-    client = Client(os.environ.get("GATEWARDEN_URL", "http://127.0.0.1:8080"), secret)
-    body = client.first_admin(email).body
+    body = client(secret).first_admin(email).body
     printing.as_json(body) if json_ else printing.say(str(body["token"]))
 
 
-@token.command(name="list")
-@as_json
-@reports
-def token_list(json_: bool) -> None:
-    """The caller's own personal access tokens."""
-    found = list(_client().tokens())
-    if json_:
-        printing.as_json(found)
-    else:
-        columns = ("id", "name", "createdAt", "expirationDate")
-        printing.table(columns, ([item.get(name) for name in columns] for item in found))
-
-
-@token.command(name="revoke")
-@click.argument("token_id")
-@reports
-def token_revoke(token_id: str) -> None:
-    """End one token; it is refused from the next request on."""
-    reply = _client().revoke_token(token_id)
-    printing.say(f"revoked {token_id}; in force since epoch {reply.epoch}")
+for command in (remote.apply, remote.delete, remote.whoami, remote.explain):
+    main.add_command(command)
+for command in (remote.token_list, remote.token_revoke):
+    token.add_command(command)
 
 
 # ----------------------------------------------------------------------------------------- the record
 
 
-@main.group(name="log")
+@main.group(name="log", cls=Commands)
 def log_() -> None:
     """The decision log, on the host."""
 
@@ -378,7 +245,7 @@ def log_query(
     """Records, newest first."""
     settings = _settings(config)
     if subject is not None:
-        subject = asyncio.run(app.subject_on_host(settings, subject))
+        subject = asyncio.run(_subject(settings, host.subject_of(subject)))
     page = query_file(
         host.Places(settings.data).records,
         Query(
@@ -409,6 +276,13 @@ def log_query(
         printing.warn("the deadline struck: there may be more")
 
 
+async def _subject(settings: Settings, written: str) -> str:
+    if "@" not in written:
+        return written
+    async with _on_host(settings) as (changes, _):
+        return await host.subject_id(changes, written)
+
+
 @log_.command(name="verify")
 @click.option("--journal", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--public-key", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -435,6 +309,8 @@ def log_verify(
         key,
         second=second or settings.journal.copy_to,
     )
+    if journal is None:  # a copy from elsewhere has no change log beside it
+        report = crosscheck(report, app.database(settings))
     if json_:
         printing.as_json(host.report_json(report))
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
@@ -47,6 +47,23 @@ class ClientError(GatewardenError):
         self.request_id = request_id
         self.decision_id = decision_id
         self.problems = problems
+
+
+def findings_in(items: Iterable[Mapping[str, Any]]) -> tuple[Problem, ...]:
+    """The findings of an answer; what a newer server says besides is left out. Raises: KeyError."""
+    return tuple(
+        Problem(
+            str(item["file"]),
+            int(item["line"]),
+            int(item["column"]),
+            str(item["code"]),
+            str(item["message"]),
+            str(item.get("hint", "")),
+            "warning" if item.get("severity") == "warning" else "error",
+            tuple(item.get("path", ())),
+        )
+        for item in items
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +295,7 @@ class Client:
                 status=error.code,
                 request_id=str(body.get("request_id") or ""),
                 decision_id=str(body.get("decision_id") or ""),
-                problems=tuple(Problem(**item) for item in body.get("problems") or ()),
+                problems=findings_in(body.get("problems") or ()),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OSError, HTTPException):
             return self._not_ours(error.code)

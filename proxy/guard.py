@@ -1,29 +1,29 @@
 """Which addresses the gateway may connect to, checked at the moment it connects.
 
-`Guard` is the rule, `GuardedResolver` checks what a name resolves to, `GuardedConnector` dials only what
-was checked: the resolver's answer is what gets dialled, so nothing changes between check and connect,
-and the host name still serves for TLS and `Host`. It knows no provider; `proxy/outbound.py` uses it.
+`Guard` is the rule, `GuardedResolver` checks what a name resolves to, `Dialer` dials only what was
+checked: the resolver's answer is what gets dialled, so nothing changes between check and connect, and
+the host name still serves for TLS and `Host`. It knows no provider and no HTTP; used by
+`proxy/connections.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+import ssl
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-import aiohttp
+from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from proxy.providers.base import UpstreamRefusedByGuard
 
-if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ConnectionKey
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
+P = TypeVar("P", bound=asyncio.Protocol)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -70,11 +70,13 @@ _EMBEDDED: tuple[tuple[ipaddress.IPv6Network, int], ...] = (
     (ipaddress.IPv6Network("2002::/16"), 80),
 )
 
+_HOSTS = 1000  # names whose addresses are held
+_RESOLVED = 10.0  # seconds that the addresses of a name are held
 _NUMERIC_LABEL = re.compile(r"(?:[0-9]+|0[xX][0-9A-Fa-f]*)\Z")
 
 
 class ForbiddenAddress(OSError):
-    """Raised inside the connector; `outbound` turns it into `UpstreamRefusedByGuard`."""
+    """Raised while dialling; `proxy/answer.py` turns it into `UpstreamRefusedByGuard`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,17 +211,86 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
-class GuardedConnector(aiohttp.TCPConnector):
-    """A connector that dials only what its guard allows and never reuses a tainted connection."""
+@dataclass(slots=True)
+class _Found:
+    """The checked addresses of one host; held shortly, so that a burst asks the resolver once."""
 
-    def __init__(self, guard: Guard, resolver: AbstractResolver, **settings: Any) -> None:
+    lock: asyncio.Lock
+    addresses: list[ResolveResult]
+    until: float = 0.0
+
+
+class Dialer:
+    """Opens connections, and only to what its guard allows.
+
+    One for each loop. A name is looked up, each of its addresses is checked, and a checked address is
+    what is dialled; the name itself still serves for TLS.
+    """
+
+    def __init__(
+        self, guard: Guard, resolver: AbstractResolver, tls: Callable[[], ssl.SSLContext]
+    ) -> None:
         self._guard = guard
-        super().__init__(
-            resolver=GuardedResolver(guard, resolver),
-            socket_factory=self._make_socket,
-            limit=0,  # a 101st stream must not queue behind 100 others
-            **settings,
+        self._resolver = GuardedResolver(guard, resolver)
+        self._tls = tls
+        self._found: dict[tuple[str, int], _Found] = {}
+
+    async def dial(
+        self, protocol: Callable[[], P], host: str, port: int, *, tls: bool
+    ) -> tuple[socket.socket, P]:
+        """A connection with TLS done; the caller sets the time limit.
+
+        Raises:
+            ForbiddenAddress: the guard allows none of the addresses. OSError: none of them answers, or
+                TLS fails (`ssl.SSLError`).
+        """
+        loop = asyncio.get_running_loop()
+        infos = [_address_info(item) for item in await self._addresses(host, port)]
+        try:
+            sock = await start_connection(
+                infos,
+                happy_eyeballs_delay=0.25,  # RFC 8305 5: a dead address must not hold up a live one
+                interleave=1,
+                socket_factory=self._make_socket,
+            )
+        except BaseException:
+            self._found.pop((host, port), None)  # the name may have moved
+            raise
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = self._tls() if tls else None
+        except BaseException:
+            sock.close()
+            raise
+        # From here on the loop closes the socket, also when the handshake fails or is cancelled.
+        _, made = await loop.create_connection(
+            protocol,
+            sock=sock,
+            ssl=context,
+            server_hostname=host.rstrip(".") if tls else None,
         )
+        return sock, made
+
+    async def _addresses(self, host: str, port: int) -> list[ResolveResult]:
+        if _literal(host) is not None:
+            version6 = ":" in host
+            family = socket.AF_INET6 if version6 else socket.AF_INET
+            return [
+                ResolveResult(hostname=host, host=host, port=port, family=family, proto=0, flags=0)
+            ]
+        found = self._found.get((host, port))
+        if found is None:
+            if len(self._found) >= _HOSTS:
+                self._found.clear()
+            found = self._found[host, port] = _Found(asyncio.Lock(), [])
+        async with found.lock:
+            clock = asyncio.get_running_loop().time
+            if found.until <= clock():
+                found.addresses = await self._resolver.resolve(host, port)
+                if not found.addresses:
+                    raise OSError("the name has no address")
+                found.until = clock() + _RESOLVED
+            return found.addresses
 
     def _make_socket(self, info: tuple[Any, ...]) -> socket.socket:
         """The last check before a connection, whatever way the address came here."""
@@ -227,17 +298,12 @@ class GuardedConnector(aiohttp.TCPConnector):
         self._guard.check_address(address[0])
         return socket.socket(family=family, type=kind, proto=protocol)
 
-    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        # An upstream that sends more than it declared, after its connection went back to the pool,
-        # would have the surplus read as the answer to the next caller. aiohttp looks for a surplus
-        # only when a connection is given back; we look again at the one that is about to be taken
-        # out. They leave in the order in which they came back, so the others need not be asked.
-        while waiting := self._conns.get(key):
-            protocol = waiting[0][0]
-            if not protocol.should_close:
-                break
-            waiting.popleft()
-            protocol.close()
-            if not waiting:
-                del self._conns[key]
-        return await super()._get(key, traces)
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def _address_info(item: ResolveResult) -> tuple[Any, ...]:
+    """What `socket.getaddrinfo` would say of a resolved address."""
+    family, host, port = item["family"], item["host"], item["port"]
+    address = (host, port, 0, 0) if family == socket.AF_INET6 else (host, port)
+    return family, socket.SOCK_STREAM, item["proto"], "", address

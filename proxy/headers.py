@@ -16,6 +16,7 @@ from typing import Protocol
 
 from authz.errors import GatewardenError
 from identity.errors import ConflictingCredentials, Refusal, Unauthenticated
+from identity.tokens import redact
 
 MAX_CREDENTIAL = 4096
 MAX_METADATA = 8192  # characters of the header
@@ -102,9 +103,12 @@ def client_ip(peer: str | None, headers: Headers, trusted_proxies: Sequence[Netw
 
 
 def request_id(headers: Headers, make: Callable[[], str]) -> str:
-    """The caller's `x-request-id` if it is plain and sent once, else a new one."""
+    """The caller's `x-request-id` if it is plain and sent once, else a new one.
+
+    One that holds a token is not taken: it would be written down for ever.
+    """
     values = headers.getall("x-request-id", [])
-    if len(values) == 1 and _REQUEST_ID.match(values[0]):
+    if len(values) == 1 and _REQUEST_ID.match(values[0]) and redact(values[0]) == values[0]:
         return values[0]
     return make()
 
@@ -166,6 +170,11 @@ def _metadata(header: str, text: str) -> Mapping[str, str]:
             )
         if _CONTROL.search(value):
             raise InvalidHeader(f"the value of `{shown}` in `{header}` has control characters")
+        if redact(key) != key or redact(value) != value:
+            # It would be recorded, and be read by whoever may read records.
+            raise InvalidHeader(
+                f"`{header}` holds a token", hint="revoke it if others could read it"
+            )
         metadata[key] = value
     return metadata
 

@@ -6,10 +6,11 @@ needs a running gateway.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from authz.checkpoint import key_id
+from authz.conditions import FIELDS, Shape, root_of
 from authz.errors import GatewardenError
 from authz.vocabulary import Kind, make_id
 from identity.first_admin import mint_on_host
 from identity.issue import Issued
+from identity.kept_tokens import KeptTokens
+from identity.principal import CredentialKind
 from policies.change import Change, Source
-from policies.documents import User
+from policies.documents import LogWriter, User
+from policies.naming import FAMILY_OF_KIND
 from store.changes import ChangeLog
 from store.verify import VerifyReport
 
@@ -66,12 +72,17 @@ class Places:
 
 
 def publish_key(places: Places, raw: bytes) -> None:
-    """Lay the public key beside the data for auditors."""
+    """Lay the public key beside the data for auditors.
+
+    One that is there stays while there is a journal: it is what the journal began with, and keys that
+    came later are introduced by records that it leads to.
+    """
+    if places.public_key.exists() and places.journal.exists():
+        return
     pem = Ed25519PublicKey.from_public_bytes(raw).public_bytes(
         Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
     )
-    if not places.public_key.exists() or places.public_key.read_bytes() != pem:
-        places.public_key.write_bytes(pem)
+    places.public_key.write_bytes(pem)
 
 
 def read_public_key(path: Path) -> bytes:
@@ -100,16 +111,20 @@ async def mint(
     label: str,
     expires_at: datetime | None,
     now: datetime,
+    kept: KeptTokens | None = None,
 ) -> Issued:
     """A token for `user:<e-mail or id>` or `virtualaccount:<name>`; with `admin` a person also becomes
-    `tenant-admin`, in a change of its own before it.
+    `tenant-admin`, in a change of its own before it. With `kept` an account's token may be read again.
 
     Raises:
-        HostError: `admin` for something that is no person. GatewardenError: see `mint_on_host`.
+        HostError: `admin` for something that is no person, or nobody is called like this.
+        GatewardenError: see `mint_on_host`.
     """
     if admin:
         await make_admin(changes, subject, now)
-    return await mint_on_host(
+    else:
+        await _exists(changes, subject)
+    issued = await mint_on_host(
         changes,
         subject,
         now=now,
@@ -117,6 +132,24 @@ async def mint(
         label=label,
         expires_at=expires_at,
     )
+    if kept is not None and issued.credential.token_kind == CredentialKind.VAT.value:
+        await kept.keep(issued)
+    return issued
+
+
+async def _exists(changes: ChangeLog, subject: str) -> None:
+    """Raises HostError: a token for nobody would invite a misspelt address, and do nothing."""
+    kind, _, name = subject.partition(":")
+    if kind == Kind.USER.value and "@" in name:
+        if await changes.person_by_email(name) is None:
+            raise HostError(
+                f"nobody has the e-mail `{name}`",
+                hint="apply a `user` document first; --admin makes a new person a tenant admin",
+            )
+    elif kind in (Kind.USER.value, Kind.VIRTUAL_ACCOUNT.value):
+        family = FAMILY_OF_KIND[kind]
+        if await changes.document((family, name)) is None:
+            raise HostError(f"there is no {family} `{name}`", hint="apply its document first")
 
 
 async def make_admin(changes: ChangeLog, subject: str, now: datetime) -> None:
@@ -145,6 +178,25 @@ async def make_admin(changes: ChangeLog, subject: str, now: datetime) -> None:
     await changes.commit(change, None, now)
 
 
+async def introduce_writer(
+    changes: ChangeLog, writer: str, public_key: bytes, now: datetime
+) -> None:
+    """Writes a chain of the decision log that is new into the change log, so that it cannot vanish.
+
+    Raises:
+        GatewardenError: it could not be written.
+    """
+    if await changes.document(("log-writer", writer)) is None:
+        change = Change(
+            actor="host",
+            source=Source.HOST,
+            request_id=f"host-{secrets.token_hex(6)}",
+            puts=(LogWriter(name=writer, key_id=key_id(public_key)),),
+            comment="a chain of the decision log begins",
+        )
+        await changes.commit(change, None, now)
+
+
 async def subject_id(changes: ChangeLog, subject: str) -> str:
     """The id behind a subject as a person writes it (`user:<e-mail>`).
 
@@ -166,6 +218,30 @@ def resource_id(action: str, written: str) -> str:
     first = written.partition(":")[0]
     known = {item.value for item in Kind}
     return written if first in known else make_id(Kind(kind), written) if kind in known else written
+
+
+def subject_of(written: str) -> str:
+    """A subject as a person writes it: an e-mail alone is that user."""
+    return f"{Kind.USER.value}:{written}" if "@" in written and ":" not in written else written
+
+
+def context_value(field: str, text: str) -> object:
+    """The value of a condition's field as its conditions read it: numbers and flags as such."""
+    known = FIELDS.get(root_of(field))
+    if known is None or known.shape in (Shape.TEXT, Shape.INSTANT, Shape.ADDRESS):
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (int, bool)) else text
+
+
+def expiry(given: datetime | None) -> datetime | None:
+    """The instant of an expiry; a day alone ends at the following 00:00 UTC."""
+    if given is None or given.tzinfo is not None:
+        return given
+    return given.replace(tzinfo=UTC) + timedelta(days=1)
 
 
 def micros(instant: datetime | None) -> int | None:

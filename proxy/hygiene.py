@@ -212,7 +212,7 @@ class HeaderFilter:
         """
         memo = self._out
         kept: Headers = []
-        named: set[str] = set()
+        named: list[str] = []
         accept = agent = False
         for item in headers:
             name, value = item
@@ -222,12 +222,13 @@ class HeaderFilter:
             if kind == _DROP:
                 continue
             if kind == _NAMES:
-                named.update(normal(part) for part in value.split(","))
-                continue
-            if value.isprintable() or _writable(value):
+                named += map(normal, value.split(","))
+            elif value.isprintable() or _writable(value):
                 kept.append(item)
-                accept = accept or kind == _ACCEPT
-                agent = agent or kind == _AGENT
+                if kind == _ACCEPT:
+                    accept = True
+                elif kind == _AGENT:
+                    agent = True
         if named:
             # RFC 9110 7.6.1: what Connection names is for this hop only.
             kept = [item for item in kept if normal(item[0]) not in named]

@@ -1,7 +1,8 @@
 """Structured logs: one JSON object a line on standard error, or colours on a terminal.
 
 The journal is the access log; what stands here is what an operator must notice. Secrets never reach a
-log: values of fields whose name says secret, token, key or authorization are masked here once more.
+log: values of fields whose name says secret, token, key or authorization are masked here once more, what
+looks like one of our tokens is cut out of every text, and a traceback never shows the values of locals.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from identity.tokens import redact
+
 _SECRET_WORDS = ("secret", "token", "api_key", "authorization", "password", "cookie")
 
 
@@ -23,11 +26,22 @@ def _mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[st
     return event
 
 
+def _cut(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Cuts tokens out of texts; after tracebacks have become one."""
+    for name, value in event.items():
+        if isinstance(value, str) and "gw_" in value:
+            event[name] = redact(value)
+    return event
+
+
 def configure(level: str, *, terminal: bool | None = None) -> None:
     """Set logging up for this process; libraries' records take the same way out."""
     on_terminal = sys.stderr.isatty() if terminal is None else terminal
+    # Not the pretty traceback of a terminal: it prints locals, and those may hold a credential or a body.
     last: Any = (
-        structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if on_terminal
+        else structlog.processors.JSONRenderer()
     )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -40,6 +54,7 @@ def configure(level: str, *, terminal: bool | None = None) -> None:
             *shared,
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
+            _cut,
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -49,7 +64,7 @@ def configure(level: str, *, terminal: bool | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.processors.format_exc_info],
+            foreign_pre_chain=[*shared, structlog.processors.format_exc_info, _cut],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )

@@ -79,6 +79,11 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "gatewarden_journal_depth": ("gauge", "Records waiting to be written.", ()),
     "gatewarden_journal_age_seconds": ("gauge", "Age of the oldest record that waits.", ()),
     "gatewarden_journal_writable": ("gauge", "1 while the journal takes records.", ()),
+    "gatewarden_records_behind": (
+        "gauge",
+        "Records of the journal that cannot be queried yet.",
+        (),
+    ),
     "gatewarden_policy_epoch": ("gauge", "Epoch that this process decides by.", ()),
     "gatewarden_policy_age_seconds": ("gauge", "Seconds since the last successful poll.", ()),
     "gatewarden_up": ("gauge", "1 while the process is ready.", ()),

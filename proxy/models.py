@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from authz.decision import Decision, Effect, Reason
 from authz.vocabulary import Kind, escape
+from identity.tokens import redact
 from proxy.body import shown
 from proxy.errors import GatewayError
 
@@ -51,6 +52,7 @@ def resource_of(name: str) -> str:
     What is no name of a model gets an id that no catalogue has. That goes for `acme~2/mini` too: a
     generation is how we store an account, never how a caller may say it.
     """
+    name = redact(name)  # somebody may have pasted a token, and this is written down for ever
     if _NAME.match(name):
         return _PREFIX + name
     return _PREFIX + (escape(name[:MAX_UNKNOWN]).replace("~", "%7E") or "-")
@@ -72,7 +74,7 @@ def refusal(name: str, decision: Decision, contact: str, decision_id: str) -> Ga
 def not_found(name: str, contact: str, decision_id: str) -> ModelNotFound:
     """The one text for what does not exist and for what is not the caller's."""
     return ModelNotFound(
-        f"`{shown(name)}` does not exist or you have no access; "
+        f"`{shown(redact(name))}` does not exist or you have no access; "
         f"contact {contact}; decision {decision_id}",
         param="model",
     )

@@ -1,17 +1,15 @@
 """The one guarded client: every byte that leaves for a provider passes here.
 
-One aiohttp session a process. It takes a decided request, cleans its headers (`proxy/hygiene.py`), lets
-the provider's adapter add address and credential, dials only what `proxy/guard.py` allows, follows no
-redirect, and turns every failure into an `UpstreamError`. The built-in echo provider answers through the
+One pool of connections (`proxy/connections.py`) a process. It takes a decided request, cleans its headers (`proxy/hygiene.py`), lets
+the provider's adapter add address and credential, calls only what `proxy/guard.py` allows, and turns every failure into an `UpstreamError`. The built-in echo provider answers through the
 same door without a socket. It decides nothing and knows no route of ours.
 """
 
 from __future__ import annotations
 
-import io
+import ssl
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol
@@ -20,8 +18,17 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from proxy.answer import Answer, Body, CheckedAnswer, LocalBody, NetworkBody, upstream_error
-from proxy.guard import Guard, GuardedConnector
+from proxy.answer import (
+    FAILURES,
+    Answer,
+    Body,
+    CheckedAnswer,
+    LocalBody,
+    NetworkBody,
+    upstream_error,
+)
+from proxy.connections import Connections, Target
+from proxy.guard import Guard
 from proxy.hygiene import HeaderFilter
 from proxy.providers.base import (
     Operation,
@@ -29,14 +36,11 @@ from proxy.providers.base import (
     Secret,
     Upstream,
 )
+from proxy.wire import Limits
 
-_BUFFERED = frozenset({"application/json", "application/problem+json", "text/plain", "text/html"})
 __all__ = ["Answer", "Client", "Limits", "Outbound", "SecretSource"]
 
 _REMEMBERED = 10_000  # addresses that need no second check
-_LARGE = (
-    1 << 20
-)  # a longer answer is passed on in chunks, whatever its type; aiohttp warns above it
 
 
 class Outbound(Protocol):
@@ -68,19 +72,6 @@ class SecretSource(Protocol):
     async def resolve(self, upstream: Upstream) -> Secret | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Deadlines in seconds and sizes in bytes; `conf/settings.py` has the same names and defaults."""
-
-    connect: float = 10.0  # name, connection and TLS together
-    answer: float = 600.0  # until the first byte of the answer
-    idle: float = 120.0  # between two chunks of it
-    total: float = 3600.0  # the whole exchange
-    max_answer: int = 256 * 1024 * 1024
-    max_header: int = 16 * 1024  # one header line of the answer
-    max_headers: int = 128  # how many of them
-
-
 class Client:
     """The `Outbound` of a process. Make it where a loop runs or will run; `close` it at the end."""
 
@@ -92,16 +83,18 @@ class Client:
         *,
         limits: Limits | None = None,
         resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`resolver` and `tls` stand in for the system's name service and trusted authorities."""
         self._secrets = secrets
         self._guard = guard
         self._now = now
         self.limits = limits or Limits()
         self._resolver = resolver
         self.filter = HeaderFilter()
-        self._session: aiohttp.ClientSession | None = None
-        self._checked: set[URL] = set()
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._tls = tls
+        self._pool: Connections | None = None
+        self._targets: dict[URL, Target] = {}
 
     def call(
         self,
@@ -115,10 +108,11 @@ class Client:
         return _Call(self, upstream, operation, headers, body, deadline or self.limits.total)
 
     async def close(self) -> None:
-        """Closes the session and its connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Closes the connections; a later call opens new ones."""
+        pool, self._pool = self._pool, None
+        self._targets.clear()
+        if pool is not None:
+            await pool.close()
 
     async def prepare(
         self,
@@ -136,50 +130,29 @@ class Client:
         clean = self.filter.outgoing(headers)
         return upstream.provider.prepare(upstream, operation, clean, body, secret, self._now())
 
-    async def send(self, prepared: Prepared, deadline: float) -> aiohttp.ClientResponse:
-        """Sends over the network; the session's own errors come out as they are."""
-        if prepared.url not in self._checked:  # neither the guard nor an address ever changes
+    async def send(self, prepared: Prepared, deadline: float) -> NetworkBody:
+        """Sends over the network; failures come out as they are (`answer.FAILURES`)."""
+        pool = self._pool or self._open()
+        target = self._targets.get(prepared.url)
+        if target is None:
+            # Neither the guard nor an address ever changes, so one check is enough for each.
             self._guard.check_url(prepared.url)
-            if len(self._checked) < _REMEMBERED:
-                self._checked.add(prepared.url)
-        session = self._session or self._open()
-        body = prepared.body
-        return await session.request(
-            prepared.method,
-            prepared.url,
-            headers=prepared.headers,
-            data=body if len(body) < _LARGE else io.BytesIO(body),
-            allow_redirects=False,
-            timeout=self._timeout(deadline),
-        )
+            target = pool.target(prepared.url)
+            if len(self._targets) < _REMEMBERED:
+                self._targets[prepared.url] = target
+        connection = await pool.send(target, prepared.headers, prepared.body, deadline)
+        return NetworkBody(pool, target, connection)
 
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=GuardedConnector(self._guard, self._resolver or aiohttp.ThreadedResolver()),
-            cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookie must never reach another's call
-            auto_decompress=False,
-            trust_env=False,
-            max_line_size=self.limits.max_header,
-            max_field_size=self.limits.max_header,
-            max_headers=self.limits.max_headers,
-        )
-        return self._session
-
-    def _timeout(self, deadline: float) -> aiohttp.ClientTimeout:
-        known = self._timeouts.get(deadline)
-        if known is None:
-            known = aiohttp.ClientTimeout(
-                total=deadline, connect=self.limits.connect, sock_read=self.limits.answer
-            )
-            if len(self._timeouts) < 64:
-                self._timeouts[deadline] = known
-        return known
+    def _open(self) -> Connections:
+        resolver = self._resolver or aiohttp.ThreadedResolver()
+        self._pool = Connections(self._guard, resolver, self.limits, self._tls)
+        return self._pool
 
 
 class _Call:
     """One exchange, as a context manager; a class because a generator costs more per request."""
 
-    __slots__ = ("_arguments", "_client", "_deadline", "_operation", "_response", "_upstream")
+    __slots__ = ("_arguments", "_client", "_deadline", "_operation", "_source", "_upstream")
 
     def __init__(
         self,
@@ -195,7 +168,7 @@ class _Call:
         self._operation = operation
         self._arguments = (headers, body)
         self._deadline = deadline
-        self._response: Body | None = None
+        self._source: Body | None = None
 
     async def __aenter__(self) -> Answer:
         client, upstream = self._client, self._upstream
@@ -205,11 +178,10 @@ class _Call:
             source = await LocalBody.start(upstream, prepared, self._operation, self._deadline)
         else:
             try:
-                response = await client.send(prepared, self._deadline)
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+                source = await client.send(prepared, self._deadline)
+            except FAILURES as exc:
                 raise upstream_error(upstream, exc) from exc
-            source = NetworkBody(response, client.limits.idle)
-        self._response = source
+        self._source = source
         try:
             facts = client.filter.incoming(source.raw_headers)
             return CheckedAnswer(upstream, source, facts, client.limits.max_answer)
@@ -223,5 +195,5 @@ class _Call:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._response is not None:
-            await self._response.close()
+        if self._source is not None:
+            await self._source.close()

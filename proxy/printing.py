@@ -7,8 +7,9 @@ or log line cannot steer the terminal.
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.text import Text
 from authz.errors import GatewardenError
 from policies.errors import Problem
 
+_USER_ID = re.compile(r"u-[0-9a-f]{20}\b")
 # In a pipe nothing is folded: whatever reads it wants whole lines.
 _WIDTH = None if sys.stdout.isatty() else 4096
 out = Console(highlight=False, soft_wrap=True, width=_WIDTH)
@@ -45,11 +47,30 @@ def warn(text: str) -> None:
     err.print(Text(plain(text), style="yellow"))
 
 
-def failed(error: GatewardenError) -> None:
-    """Print an error and its hint on standard error."""
+def failed(error: GatewardenError, found: Sequence[Problem] = ()) -> None:
+    """Print an error and its hint on standard error; of an error whose findings were printed, the sum."""
+    errors = sum(problem.severity == "error" for problem in found)
+    if errors:
+        count = "1 problem" if errors == 1 else f"{errors} problems"
+        err.print(Text(f"error {error.code}: {count}, nothing was changed", style="red"))
+        return
     err.print(Text(f"error {error.code}: {plain(error.message)}", style="red"))
     if error.hint:
         err.print(Text(f"  hint: {plain(error.hint)}"))
+    for name in ("decision_id", "request_id"):
+        if value := getattr(error, name, ""):
+            err.print(Text(f"  {name.removesuffix('_id')}: {plain(value)}"))
+            break
+
+
+def failed_json(error: GatewardenError, found: Iterable[Problem] = ()) -> None:
+    """Print an error as one JSON object on standard error."""
+    told: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+    for name in ("request_id", "decision_id"):
+        if value := getattr(error, name, ""):
+            told[name] = value
+    told["problems"] = [problem.to_json() for problem in found]
+    sys.stderr.write(json.dumps({"error": told}, ensure_ascii=False, indent=2) + "\n")
 
 
 def problems(found: Iterable[Problem]) -> None:
@@ -80,27 +101,70 @@ def fields(values: Mapping[str, Any]) -> None:
     out.print(drawn)
 
 
+def plan(body: Mapping[str, Any]) -> None:
+    """Print what a change came to, or in a dry run: what it would come to."""
+    told = body.get("plan", {})
+    for verb, style in (("created", "green"), ("updated", "yellow"), ("deleted", "red")):
+        for item in told.get(verb, ()):
+            say(f"{verb:8} {item.get('type')}/{item.get('name')}", style)
+    for alarm in told.get("alarms", ()):
+        warn(f"alarm: {alarm}")
+    rows = f"{told.get('rows_added', 0)} rows added, {told.get('rows_removed', 0)} removed"
+    if not body.get("changed"):
+        say("nothing to change")
+    elif body.get("dry_run"):
+        say(f"{rows} (dry run: nothing was changed)")
+    else:
+        say(f"{rows}; in force since epoch {body.get('epoch')}")
+
+
 def explanation(found: Mapping[str, Any]) -> None:
-    """Print an answer of `POST /api/v1/explain` for a person."""
+    """Print an answer of `POST /api/v1/explain` for a person: people by their e-mails."""
+    people: Mapping[str, str] = found.get("people") or {}
+
+    def named(text: object) -> str:
+        return _USER_ID.sub(lambda match: people.get(match[0], match[0]), str(text))
+
     told = found.get("explanation") or {}
     effect = str(found.get("effect", ""))
     say(f"{effect}: {found.get('reason', '')}", "green" if effect == "allow" else "red")
-    fields({"message": told.get("message"), "epoch": found.get("epoch")})
+    fields({"message": found.get("message"), "epoch": found.get("epoch")})
     for part in told.get("parts", ()):
-        decisive = " (decisive)" if part.get("decisive") else ""
-        say(f"{part['part']} {part['subject']} on {part['resource']}: {part['effect']}{decisive}")
-        for rule in part.get("rules", ()):
-            note = f", ignored: {rule['ignored']}" if rule.get("ignored") else ""
-            shadow = " in shadow" if rule.get("shadow") else ""
-            say(f"  {rule['effect']}{shadow} by {rule['rule']}{note}")
-            if rule.get("path"):
-                say(f"    {rule['path']}")
-            for item in rule.get("items", ()):
-                met = {True: "met", False: "not met"}.get(item.get("met"), "unknown")
-                say(f"    {item['field']} {item['operator']} {plain(item['value'])}: {met}")
-        for unknown in part.get("unknown", ()):
-            say(f"  nothing mentions {unknown}")
-        for link in part.get("missing", ()):
-            say(f"  would match {link['rule']} if {link['name']} were in {link['group']}")
-        if part.get("holders"):
-            say(f"  held by {', '.join(part['holders'])}")
+        _part(part, str(told.get("action", "")), named)
+
+
+def _part(part: Mapping[str, Any], action: str, named: Callable[[object], str]) -> None:
+    resource = part["resource"]
+    decisive = " (decisive)" if part.get("decisive") else ""
+    asked = f"{part['part']} {named(part['subject'])} on {resource}"
+    say(f"{asked}: {part['effect']}, {part['reason']}{decisive}")
+    for rule in part.get("rules", ()):
+        note = f", ignored: {rule['ignored']}" if rule.get("ignored") else ""
+        shadow = " in shadow" if rule.get("shadow") else ""
+        say(f"  {rule['effect']}{shadow} by {named(rule['rule'])}{note}")
+        if rule.get("path"):
+            say(f"    {named(rule['path'])}")
+        for item in rule.get("items", ()):
+            met = {True: "met", False: "not met"}.get(item.get("met"), "unknown")
+            say(f"    {item['field']} {item['operator']} {named(plain(item['value']))}: {met}")
+    nothing = {
+        "resource": f"there is no {resource}",
+        "subject": f"nothing is granted to {named(part['subject'])}, and it is in no group",
+        "action": f"no role holds {action}",
+    }
+    for unknown in part.get("unknown", ()):
+        say(f"  {nothing.get(unknown, unknown)}")
+    for link in part.get("missing", ()):
+        if not _elsewhere(link, resource):
+            say(
+                f"  would match {named(link['rule'])} if {named(link['name'])} were in {link['group']}"
+            )
+    if part.get("holders"):
+        say(f"  held by {named(', '.join(part['holders']))}")
+
+
+def _elsewhere(link: Mapping[str, Any], resource: str) -> bool:
+    """Whether a link would put a model into another account, which nobody can do."""
+    account = resource.partition(":")[2].partition("/")[0]
+    kind, _, name = str(link["group"]).partition(":")
+    return kind in ("open-models", "provider-account") and name != account

@@ -169,7 +169,9 @@ class ModelRelay:
         longest = self._parts.limits.stream_seconds
         seconds = longest
         if principal.expires_at is not None:
-            seconds = min(seconds, (principal.expires_at - exchange.now).total_seconds())
+            # From now, not from when the request came: the first byte may have been long in coming.
+            left = principal.expires_at - self._parts.clock()
+            seconds = min(seconds, left.total_seconds())
         broken: GatewardenError
         with self._streams.opened(principal) as opened:
             try:

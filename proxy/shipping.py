@@ -1,9 +1,9 @@
 """Shipping beside serving: records reach the record store from a process of its own.
 
 Checking lines and filling indexes costs more than a request may, so whoever serves keeps one child for
-it (`kept`), niced; the lock on `records.lock` makes it the only one of an installation. The child (`main`)
-needs no settings and no keys, ends with its parent, and reads files only. `Inline` ships in this process
-instead: for tests, and where nothing may be started. How lines are shipped: `store/shipper.py`.
+it (`kept`), niced; the lock beside the store makes it the only one of an installation. The child (`main`)
+needs no settings and no keys, and ends with its parent. `Inline` ships in this process instead: for
+tests, and where no child may be started. How lines are shipped: `store/shipper.py`.
 """
 
 from __future__ import annotations
@@ -15,46 +15,60 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from proxy import logs
+from proxy import children, logs
 from store.records import RecordFile, RecordStore, RecordsUnavailable
 from store.shipper import Lease, Shipper
 
 QUIET_SECONDS = 0.25  # between two passes
-BUSY_SECONDS = 1.0  # the same after a large one: what is written together costs less
+BUSY_SECONDS = 1.0  # after a large one: what is written together costs less
 BUSY_RECORDS = 500
+TROUBLE_SECONDS = 5.0  # after one that failed
+LAST_SECONDS = 5.0  # what a child that is told to end may still take to ship the rest
 NICE = 10
-LAST_SECONDS = 5.0  # what a child that is told to end may still ship
-END_SECONDS = LAST_SECONDS + 5
-RESTART_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)  # waits before a child that died is started again
+RESTARTS = (1.0, 2.0, 5.0, 15.0, 30.0)  # waits before a child that died is started again
+STEADY_SECONDS = 60.0  # one that lived so long begins with the first wait
 
 log = logs.get("shipping")
+
+
+def lease_of(records: Path) -> Lease:
+    """The right to ship into a record store."""
+    return Lease(records.with_suffix(".lock"))
+
+
+def prepare(records: Path) -> None:
+    """Makes the record store, so that a query finds one from the start. Blocking."""
+    try:
+        RecordFile(records).close()
+    except (RecordsUnavailable, OSError) as error:
+        log.warning("the record store cannot be made", cause=str(error.__cause__ or error))
 
 
 # --- in this process ----------------------------------------------------------------------------------
 
 
 class Inline:
-    """Ships in threads of this process."""
+    """Ships in threads of this process, unless another one ships."""
 
     def __init__(self, journal: Path, records: Path) -> None:
         self._journal = journal
         self._path = records
-        self._lease = Lease(lease_of(records))
+        self._lease = lease_of(records)
         self._store: RecordStore | None = None
         self._shipper: Shipper | None = None
 
     async def step(self) -> None:
-        """One pass, unless another process ships."""
+        """One pass."""
         # A store that stands still must not stop anything: the journal keeps what is not shipped.
         try:
-            if not self._lease.take():
-                return
-            if self._store is None:
-                self._store = await RecordStore.open(self._path)
-            await self._store.work(self._pass)
+            if self._lease.take():
+                if self._store is None:
+                    self._store = await RecordStore.open(self._path)
+                await self._store.work(self._pass)
         except (RecordsUnavailable, OSError) as error:
             log.warning("records are not shipped", cause=str(error))
 
@@ -69,6 +83,160 @@ class Inline:
         self._lease.release()
 
 
-def lease_of(records: Path) -> Path:
-    """The lock that says who ships into a record store."""
-    return records.with_suffix(".lock")
+# --- the child, from outside --------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def kept(journal: Path, records: Path, level: str) -> AsyncIterator[None]:
+    """Keeps a child that ships until the block ends; then it ships the rest and is ended."""
+    keeper = _Keeper(journal, records, level)
+    failed: Exception | None = None
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keeper.run())
+        try:
+            yield
+        except Exception as error:
+            failed = error  # raised as itself below: a task group would wrap it
+        finally:
+            await keeper.end()
+    if failed is not None:
+        raise failed
+
+
+class _Keeper:
+    """Starts the child again whenever it dies. That it cannot run is no reason not to serve."""
+
+    def __init__(self, journal: Path, records: Path, level: str) -> None:
+        self._arguments = [
+            *children.command("proxy.shipping"),
+            f"--journal={journal}",
+            f"--records={records}",
+            f"--parent={os.getpid()}",
+            f"--level={level}",
+        ]
+        self._ending = asyncio.Event()
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def run(self) -> None:
+        """Until `end`."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while not self._ending.is_set():
+            begun = loop.time()
+            try:
+                # No variable of ours: the child needs no key and no secret.
+                child = await asyncio.create_subprocess_exec(
+                    *self._arguments,
+                    env=children.variables(private=False),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                )
+            except Exception:
+                log.exception("the shipping process cannot be started")
+            else:
+                self._child = child
+                if self._ending.is_set():
+                    child.terminate()
+                code = await child.wait()
+                if not self._ending.is_set():
+                    log.error("the shipping process died and is started again", code=code)
+            failures = 0 if loop.time() - begun > STEADY_SECONDS else failures + 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RESTARTS[min(failures, len(RESTARTS)) - 1]):
+                    await self._ending.wait()
+
+    async def end(self) -> None:
+        """Tells the child to end, and waits until it has."""
+        self._ending.set()
+        child = self._child
+        if child is None or child.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+        try:
+            async with asyncio.timeout(LAST_SECONDS * 2):
+                await child.wait()
+        except TimeoutError:
+            log.warning("the shipping process did not end by itself")
+            child.kill()
+
+
+# --- the child, from inside ---------------------------------------------------------------------------
+
+
+class _Work:
+    """The store and the shipper of the child; opened when first needed, and anew after a failure."""
+
+    def __init__(self, journal: Path, records: Path) -> None:
+        self._journal = journal
+        self._records = records
+        self._lease = lease_of(records)
+        self._file: RecordFile | None = None
+        self._shipper: Shipper | None = None
+        self._trouble = ""
+
+    def once(self) -> float:
+        """One pass; how many seconds to wait until the next."""
+        try:
+            pause = self._pass()
+            trouble = ""
+        except (RecordsUnavailable, OSError) as error:
+            self.close()
+            pause, trouble = TROUBLE_SECONDS, str(error.__cause__ or error)
+        if trouble != self._trouble:
+            if trouble:
+                log.warning("records are not shipped", cause=trouble)
+            else:
+                log.info("records are shipped again")
+            self._trouble = trouble
+        return pause
+
+    def _pass(self) -> float:
+        if not self._lease.take():
+            return BUSY_SECONDS  # another process ships; it may end at any time
+        if self._file is None or self._shipper is None:
+            self._file = RecordFile(self._records)
+            self._shipper = Shipper(self._journal, self._file)
+        shipped = self._shipper.run_once()
+        if shipped.broken:
+            log.error("broken lines are left out: verify the log", lines=shipped.broken)
+        if not shipped.done:
+            return 0.0
+        return BUSY_SECONDS if shipped.records > BUSY_RECORDS else QUIET_SECONDS
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = self._shipper = None
+
+
+def ship(journal: Path, records: Path, stop: threading.Event, alone: Callable[[], bool]) -> None:
+    """Ships until `stop` is set, and then what is left; or until nobody is there any more (`alone`)."""
+    work = _Work(journal, records)
+    while not stop.is_set() and not alone():
+        stop.wait(work.once())
+    until = time.monotonic() + LAST_SECONDS
+    while not alone() and time.monotonic() < until and work.once() == 0.0:
+        pass
+    work.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The child. SIGTERM ends it; SIGINT, which a terminal sends to it too, is its parent's business."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parser = argparse.ArgumentParser(description="ship records for a gateway")
+    parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument("--records", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--level", default="info")
+    given = parser.parse_args(arguments)
+    logs.configure(given.level)
+    os.nice(NICE)
+    ship(given.journal, given.records, stop, lambda: os.getppid() != given.parent)
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)

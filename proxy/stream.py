@@ -135,7 +135,13 @@ class OpenStreams:
 
     @contextmanager
     def opened(self, principal: Principal) -> Iterator[OpenStream]:
-        """The current task's stream, known for as long as the block runs."""
+        """The current task's stream, known for as long as the block runs.
+
+        Raises:
+            Unauthenticated: the credential has ended while the upstream was silent.
+        """
+        # The upstream may have taken minutes until now, and no entry of them found this stream here.
+        self._directory.recheck(principal, self._clock())
         task = asyncio.current_task()
         assert task is not None
         stream = OpenStream(principal, task)

@@ -97,29 +97,45 @@ def key_to_start(
     Raises:
         UnknownKey: the chain was signed with another key, and nothing signed leads from it to `key`.
     """
-    last = last_line(folder / CHECKPOINTS)
-    used = str(last.body.get("key", "")) if last is not None else ""
-    mine = key_id(public_bytes(key))
-    if used in ("", mine):
+    used, mine = _signer(folder), key_id(public_bytes(key))
+    if used == mine:
         return key
-    if previous is not None and key_id(public_bytes(previous)) == used:
+    old = key_id(public_bytes(previous)) if previous is not None else ""
+    if not used:
+        # A new chain. It introduces the key if the other chains have the old one and none has done so
+        # (on a host that was renamed, none of them will be gone on with).
+        others = {_signer(other) for other in writers(folder.parent)}
+        owes = old in others and mine not in others and mine not in _led_to(folder.parent, old)
+        return previous if previous is not None and owes else key
+    if previous is not None and used == old:
         return previous
     # Another writer of this installation may have introduced the key while this slot was idle.
-    introduced: dict[str, set[str]] = {}
-    for rotation in rotations(folder.parent):
-        new = key_id(bytes.fromhex(rotation.public))
-        introduced.setdefault(rotation.key, set()).add(new)
-    seen, waiting = {used}, [used]
-    while waiting:
-        fresh = introduced.get(waiting.pop(), set()) - seen
-        seen |= fresh
-        waiting += fresh
-    if mine in seen:
+    if mine in _led_to(folder.parent, used):
         return key
     raise UnknownKey(
         f"the journal `{folder.name}` is signed with the key `{used}`, not with `{mine}`",
         hint="give the old key too, so that it can introduce the new one",
     )
+
+
+def _signer(folder: Path) -> str:
+    """The id of the key that signed a writer's last checkpoint; empty if there is none."""
+    last = last_line(folder / CHECKPOINTS)
+    return str(last.body.get("key", "")) if last is not None else ""
+
+
+def _led_to(journal: Path, start: str) -> set[str]:
+    """The ids of the keys that the key `start` leads to, itself included."""
+    introduced: dict[str, set[str]] = {}
+    for rotation in rotations(journal):
+        new = key_id(bytes.fromhex(rotation.public))
+        introduced.setdefault(rotation.key, set()).add(new)
+    seen, waiting = {start}, [start]
+    while waiting:
+        fresh = introduced.get(waiting.pop(), set()) - seen
+        seen |= fresh
+        waiting += fresh
+    return seen
 
 
 def rotations(journal: Path) -> list[KeyRotation]:

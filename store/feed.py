@@ -3,7 +3,8 @@
 An entry is applied in one synchronous step (engine, names, appliers), so that no request sees half of it.
 Large entries are built aside first. Entries come from our own commits and from a poll of the store that
 sees other processes' commits. Whatever does not follow from what we have stops the feed: the process
-stays at its epoch and says that it is not ready.
+stays at its epoch and says that it is not ready. Where one part of the process missed an entry, nothing
+is decided any more until all of it is loaded anew.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _log = logging.getLogger("gatewarden.store")
 POLL_SECONDS = 0.1
 STEP_ROWS = 1_000  # in one step (3 to 4 ms at a million grants); more are built aside, between turns of the loop
 _ENTRIES = 200  # read at once
+_FAILED = "the log cannot be followed"  # for a reason that nobody expected; until a poll succeeds
 
 Alarm = Callable[[str], None]
 Clock = Callable[[], datetime]
@@ -85,6 +87,7 @@ class Feed:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._unread = True  # whether the store may have entries that we have not applied
         self._last_poll: datetime | None = None
+        self._missed = False  # whether an applier lacks an entry, and so may hold what was revoked
         self.engine = Engine(model_text)
         self.names = Names()
         self.head = Head()
@@ -126,8 +129,10 @@ class Feed:
         self.engine, self.structure = built.engine, built.structure
         self.names, self.head = names, head
         loaded = Snapshot(Documents(raw), head.epoch, head.digest)
+        self._missed = True
         for applier in self._appliers:
             applier.load(loaded)
+        self._missed = False
         self.problem = None
         self._polled()
 
@@ -140,6 +145,8 @@ class Feed:
             StoreError: the store does not answer, or an entry cannot be read (`problem` says so).
         """
         async with self.applying:
+            if self._missed:
+                await self._load()
             if await self._store.changed():
                 self._unread = True
             count = 0
@@ -187,8 +194,9 @@ class Feed:
                 self._follow(entry)
             else:
                 await self._apply_in_steps(entry)
-        except AuthzError as error:
-            self._alarm(f"entry {entry.epoch} could not be applied and is loaded anew: {error}")
+        except Exception as error:
+            self._alarm(f"entry {entry.epoch} could not be applied and is loaded anew: {error!r}")
+            self._missed = True
             await self._load()
         if self.engine.digest != self.head.digest:
             self._alarm(f"the digest after epoch {self.head.epoch} differs: loaded anew")
@@ -214,7 +222,9 @@ class Feed:
             try:
                 applier.apply(entry)
             except Exception as error:
-                # One that fails may hold what was revoked: the process must not go on as if it were ready.
+                # INVARIANT: one that failed may hold what was revoked, so nothing is decided (`age`)
+                # until the next poll has loaded all of them anew.
+                self._missed = True
                 self.problem = f"entry {entry.epoch} was not applied everywhere"
                 self._alarm(f"{type(applier).__name__} failed on entry {entry.epoch}: {error!r}")
                 _log.exception("an applier failed")
@@ -230,8 +240,11 @@ class Feed:
         self._last_poll = self._clock()
 
     def age(self, now: datetime) -> float:
-        """Seconds since the store was last read with success; infinite before the first time."""
-        if self._last_poll is None:
+        """Seconds since the store was last read with success.
+
+        Infinite before the first time, and while a part of this process lacks an entry.
+        """
+        if self._last_poll is None or self._missed:
             return float("inf")
         return max(0.0, (now - self._last_poll).total_seconds())
 
@@ -252,10 +265,18 @@ class Feed:
         while not stop.is_set():
             try:
                 await self.poll()
+                if self.problem == _FAILED:
+                    self.problem = None
             except StoreTooNew:
                 pass  # said once; a newer version must take over
             except StoreError as error:
                 _log.warning("the store was not read: %s", error)
+            except Exception as error:
+                # What nobody expected must not end the feed: an old policy would be served for ever.
+                if self.problem is None:
+                    self.problem = _FAILED
+                    self._alarm(f"the feed failed at epoch {self.head.epoch}: {error!r}")
+                _log.exception("the feed failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await stop.wait()

@@ -1,4 +1,4 @@
-"""Reading what is stored: documents as stored and as written, people, sealed secrets.
+"""Reading what is stored: documents as stored and as written, people, sealed secrets, past entries.
 
 Not for the request path, which never waits for the store. A read never returns a secret; `secret` is for
 the one place that sends it upstream.
@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from policies.change import Person
+from policies.change import Entry, Person
 from policies.documents import Document, User, parse
 from policies.estate import Stored
 from policies.naming import OPAQUE_FAMILIES, Key, split_generation
 from policies.resolve import rendered
 from policies.secrets import SEALED, origin_of, secrets_of
+from store.entries import decode
 from store.errors import SealBroken
 from store.feed import Feed
 from store.port import Store
@@ -46,6 +47,18 @@ class Reading:
     async def documents(self, family: str, after: str, limit: int) -> list[Stored]:
         """Documents of a family whose stored name is above `after`, by name, at most `limit`."""
         return [stored_of(raw) for raw in await self._store.page(family, after, limit)]
+
+    async def entries(self, after: int, limit: int) -> list[Entry]:
+        """The committed entries after an epoch, oldest first, at most `limit`: as they were written.
+
+        Epochs have no gaps, so `entries(epoch - 1, 1)` is one entry and a page may start anywhere.
+
+        Raises:
+            LogDamaged: an entry is not what was hashed. StoreTooNew: a newer version wrote it.
+            StoreUnavailable.
+        """
+        found = await self._store.entries(max(0, after), limit)
+        return [decode(raw.epoch, raw.hash, raw.body) for raw in found]
 
     async def _stored(self, keys: Iterable[Key]) -> list[Stored]:
         return [stored_of(raw) for raw in await self._store.documents(keys)]

@@ -27,37 +27,29 @@ from store.errors import StoreError, StoreUnavailable
 _T = TypeVar("_T")
 MAX_LIMIT: Final = 1000
 VERSION: Final = 2
-_KINDS: Final = ("decisions", "requests", "others")
 
 # Rows are long, so they lie in rowid tables: a `WITHOUT ROWID` table would keep one or two to a page.
-# Nearly every decision is an allowed `model:use`; the indexes for the rest hold only the rest.
+# A request stands beside its decision in the same indexes, so that both touch the same pages. Nearly
+# every decision is an allowed `model:use`; the indexes for the rest hold only the rest.
 _TABLES: Final = """
-CREATE TABLE IF NOT EXISTS decisions (
-  id TEXT NOT NULL, at INTEGER NOT NULL, subject TEXT NOT NULL, action TEXT NOT NULL,
-  resource TEXT NOT NULL, effect TEXT NOT NULL, reason TEXT NOT NULL, request TEXT NOT NULL,
-  line BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS requests (
-  id TEXT NOT NULL, at INTEGER NOT NULL, subject TEXT NOT NULL, resource TEXT NOT NULL,
-  request TEXT NOT NULL, decision TEXT NOT NULL, line BLOB NOT NULL
+CREATE TABLE IF NOT EXISTS records (
+  id TEXT NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+  action TEXT, resource TEXT NOT NULL, effect TEXT, reason TEXT, request TEXT NOT NULL,
+  decision TEXT, line BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS others (id TEXT NOT NULL, at INTEGER NOT NULL, line BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS shipped (
   writer TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS decisions_id ON decisions (id);
-CREATE UNIQUE INDEX IF NOT EXISTS requests_id ON requests (id);
+CREATE UNIQUE INDEX IF NOT EXISTS records_id ON records (id);
 CREATE UNIQUE INDEX IF NOT EXISTS others_id ON others (id);
-CREATE INDEX IF NOT EXISTS decisions_subject ON decisions (subject, id);
-CREATE INDEX IF NOT EXISTS decisions_resource ON decisions (resource, id);
-CREATE INDEX IF NOT EXISTS decisions_request ON decisions (request, id);
-CREATE INDEX IF NOT EXISTS decisions_action ON decisions (action, id) WHERE action != 'model:use';
-CREATE INDEX IF NOT EXISTS decisions_reason ON decisions (reason, id) WHERE reason != 'allowed';
-CREATE INDEX IF NOT EXISTS decisions_denied ON decisions (id) WHERE effect = 'deny';
-CREATE INDEX IF NOT EXISTS requests_subject ON requests (subject, id);
-CREATE INDEX IF NOT EXISTS requests_resource ON requests (resource, id);
-CREATE INDEX IF NOT EXISTS requests_request ON requests (request, id);
-CREATE INDEX IF NOT EXISTS requests_decision ON requests (decision, id);
+CREATE INDEX IF NOT EXISTS records_subject ON records (subject, id);
+CREATE INDEX IF NOT EXISTS records_resource ON records (resource, id);
+CREATE INDEX IF NOT EXISTS records_request ON records (request, id);
+CREATE INDEX IF NOT EXISTS records_decision ON records (decision, id) WHERE decision IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_action ON records (action, id) WHERE action != 'model:use';
+CREATE INDEX IF NOT EXISTS records_reason ON records (reason, id) WHERE reason != 'allowed';
+CREATE INDEX IF NOT EXISTS records_denied ON records (id) WHERE effect = 'deny';
 """
 # A partial index is used only by a query that says its condition in so many words.
 _PARTIAL: Final = {
@@ -65,10 +57,10 @@ _PARTIAL: Final = {
     ("reason", "allowed"): "reason != 'allowed'",
     ("effect", "allow"): "effect = 'deny'",
 }
-_WAL_PAGES: Final = (
-    4000  # 16 MB of them between two checkpoints: hot pages are written once for many
-)
+# 16 MB between two checkpoints, so that a page that many records touch is copied once for them all.
+_WAL_PAGES: Final = 4000
 _CACHE_KIB: Final = 16_384
+_FILLED: Final = "a running gateway makes and fills it from the journal"
 
 
 class RecordsUnavailable(StoreUnavailable):
@@ -142,16 +134,20 @@ class RecordFile:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
                 raise RecordsUnavailable("the record store was made by a newer version")
-            if not read_only and version < VERSION:
+            if version < VERSION:
+                if read_only:
+                    raise RecordsUnavailable("no records were shipped yet", hint=_FILLED)
                 self._make()
         except sqlite3.Error as error:
-            raise RecordsUnavailable(f"the record store `{path.name}` cannot be opened") from error
+            raise RecordsUnavailable(
+                f"the record store `{path.name}` cannot be opened", hint=_FILLED
+            ) from error
 
     def _make(self) -> None:
         """Makes the tables. What an older version stored goes, and is shipped from the journal again."""
         self._db.execute("BEGIN IMMEDIATE")  # and look again: another process may have been first
         if 0 < self._db.execute("PRAGMA user_version").fetchone()[0] < VERSION:
-            for table in (*_KINDS, "shipped"):
+            for table in ("decisions", "requests", "others", "shipped"):
                 self._db.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in _TABLES.split(";"):
             self._db.execute(statement)
@@ -194,27 +190,26 @@ class RecordFile:
         Raises:
             RecordsUnavailable: nothing was stored.
         """
-        decisions, requests, others = [], [], []
+        records, others = [], []
         heads: dict[str, tuple[int, str]] = {}
         for line in lines:
             heads[line.writer] = (line.seq, line.hash)
-            get, kind = line.body.get, line.type
-            subject, request, raw = get("principal", ""), get("request", ""), canonical(line)
+            kind, get, raw = line.type, line.body.get, canonical(line)
+            if kind not in _FIELDS:
+                others.append((line.id, line.at, raw))
+                continue
             if kind == "decision":
                 resource = get("resource") or (line.aside or {}).get("resource", "")
                 found = (get("action", ""), resource, get("effect", ""), get("reason", ""))
-                decisions.append((line.id, line.at, subject, *found, request, raw))
-            elif kind == "request":
-                asked = (get("model", ""), request, get("decision", ""))
-                requests.append((line.id, line.at, subject, *asked, raw))
             else:
-                others.append((line.id, line.at, raw))
+                found = (None, get("model", ""), None, None)
+            asked, of = get("request", ""), get("decision")
+            records.append((line.id, line.at, kind, get("principal", ""), *found, asked, of, raw))
         before = self._db.total_changes
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._insert("decisions", decisions)
-                self._insert("requests", requests)
+                self._insert("records", records)
                 self._insert("others", others)
                 new = self._db.total_changes - before
                 self._db.executemany(
@@ -265,9 +260,9 @@ class RecordFile:
         )
 
     def delete_before(self, at: int, chunk: int = 1000) -> int:
-        """Retention: deletes at most `chunk` records of each kind older than `at` (µs); how many."""
+        """Retention: deletes at most `chunk` records of each table older than `at` (µs); how many."""
         count = 0
-        for table in _KINDS:
+        for table in ("records", "others"):
             count += self._db.execute(
                 f"DELETE FROM {table} WHERE id IN"
                 f" (SELECT id FROM {table} WHERE id < ? ORDER BY id LIMIT ?)",
@@ -285,7 +280,7 @@ def _statement(query: Query) -> tuple[str, list[object]]:
         raise BadQuery(f"`{query.kind}` is no kind of record", hint="decision or request")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise BadQuery(f"a limit is between 1 and {MAX_LIMIT}")
-    where, values = [], list[object]()
+    where, values = ["kind = ?"], list[object]([query.kind])
     for name in _ALL:
         value = getattr(query, name)
         if value is None:
@@ -303,9 +298,11 @@ def _statement(query: Query) -> tuple[str, list[object]]:
         if edge is not None:
             where.append(test)
             values.append(edge)
-    clause = f" WHERE {' AND '.join(where)}" if where else ""
     values.append(query.limit + 1)
-    return f"SELECT line FROM {query.kind}s{clause} ORDER BY id DESC LIMIT ?", values
+    return (
+        f"SELECT line FROM records WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",
+        values,
+    )
 
 
 def query_file(path: Path, query: Query) -> Page:

@@ -78,6 +78,6 @@ async def test_the_shell_examples_run_in_order(gateway: Served, tmp_path: Path) 
     assert '"content":"hello"' in first
     assert '"code":"model_not_found"' in refused
     assert "created  role-binding/search-secret" in granted
-    assert "deleted role-binding search-secret" in granted
+    assert "deleted  role-binding/search-secret" in granted
     assert "deny: no_grant" in granted
     assert "whole:" in logged

@@ -1,4 +1,4 @@
-"""The tokens of virtual accounts: the first one, reading it again, rotation; and lifting the bound.
+"""The tokens of virtual accounts: the first, reading it again, rotation, their list, ending one; the bound.
 
 A token may be read again by those with `virtualaccount:read-token`; the recorded decision of the gate is
 the record of each reading. Rotation leaves the tokens before alive for a grace period. A bound
@@ -19,11 +19,27 @@ from policies.estate import Stored
 from policies.naming import id_of
 from proxy.api.changing import carry_out, plan_answer
 from proxy.api.collections import VIRTUAL_ACCOUNTS
+from proxy.api.credentials import (
+    credential_in,
+    end,
+    kept,
+    origin,
+    page_of,
+    stored_credential,
+)
 from proxy.api.find import find
-from proxy.api.models import ApplyAnswer, RegenerateBody, RegeneratedAnswer, VirtualAccountToken
+from proxy.api.models import (
+    ApplyAnswer,
+    RegenerateBody,
+    RegeneratedAnswer,
+    RevokedAnswer,
+    TokenPage,
+    VirtualAccountToken,
+)
+from proxy.api.paging import PageQuery
 from proxy.api.problem import Missing
 from proxy.api.routes import Answer, Body, Call, Gate, Gates, Route
-from proxy.api.tokens import credential_in, kept, origin, stored_credential
+from proxy.middleware.access import missing
 
 
 async def first_token(call: Call, account: Stored) -> tuple[str | None, int]:
@@ -99,6 +115,22 @@ async def regenerate_token(call: Call) -> Answer:
         ending=ending,
     )
     return Answer(answer, epoch=outcome.epoch)
+
+
+async def list_tokens(call: Call) -> Answer:
+    """All tokens of the account, ended ones too while their documents stand."""
+    account = kept(call)
+    return await page_of(call, f"tokens-of/{account.document.name}", id_of(account.document))
+
+
+async def end_token(call: Call) -> Answer:
+    """End one token of the account, at once."""
+    account = id_of(kept(call).document)
+    stored = await stored_credential(call, call.path("id"))
+    if stored is None or credential_in(stored).subject != account:
+        # INVARIANT: the gate was about the account in the path; a token of anybody else is not its business.
+        raise missing(call)
+    return await end(call, [stored.document.name])
 
 
 async def unbind_gates(call: Call) -> Gates:
@@ -178,6 +210,30 @@ ROUTES: tuple[Route, ...] = (
         RegeneratedAnswer,
         gates=rotate_gates,
         body=Body(model=RegenerateBody, required=False, example={"gracePeriodInDays": 7}),
+        mutates=True,
+    ),
+    Route(
+        "GET",
+        "/virtual-accounts/{name}/tokens",
+        "list_account_tokens",
+        "List the tokens of a virtual account, without their secrets",
+        _TAG,
+        (Action.VIRTUAL_ACCOUNT_ROTATE,),
+        list_tokens,
+        TokenPage,
+        gates=rotate_gates,
+        query=PageQuery,
+    ),
+    Route(
+        "DELETE",
+        "/virtual-accounts/{name}/tokens/{id}",
+        "end_account_token",
+        "End one token of a virtual account at once",
+        _TAG,
+        (Action.VIRTUAL_ACCOUNT_ROTATE,),
+        end_token,
+        RevokedAnswer,
+        gates=rotate_gates,
         mutates=True,
     ),
     Route(

@@ -9,13 +9,13 @@ not made here: an answer that scripts print is no place for a secret.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from authz.vocabulary import Action
 from policies.change import Source
 from policies.documents import Document, User
-from policies.errors import Problem
 from policies.estate import Stored
+from policies.loader import Loaded
 from policies.naming import Key, label, plain_key
 from proxy.api.body import YAML_TYPES, off_loop
 from proxy.api.changing import carry_out, change_of, documents_of, manifests_of, plan_answer
@@ -31,13 +31,16 @@ from proxy.api.routes import ESTATE, Answer, Body, Call, Gate, Gates, Route
 class _Wanted:
     """What a call asks for, once read."""
 
-    documents: tuple[Document, ...]
-    warnings: tuple[Problem, ...]
+    loaded: Loaded
     dry_run: bool
     source: Source
     prune: bool
     comment: str
     deletes: tuple[Key, ...] = ()
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        return tuple(located.document for located in self.loaded.documents)
 
 
 async def gates(call: Call) -> Gates:
@@ -69,33 +72,23 @@ async def gates(call: Call) -> Gates:
                 said = f"you may not delete `{label(plain_key(key))}`"
                 asked.append((Gate(collection.delete, thing, said=said),))
                 deletes.append(key)
-    call.kept["wanted"] = _Wanted(
-        wanted.documents,
-        wanted.warnings,
-        wanted.dry_run,
-        wanted.source,
-        wanted.prune,
-        wanted.comment,
-        tuple(deletes),
-    )
+    call.kept["wanted"] = replace(wanted, deletes=tuple(deletes))
     return tuple(asked)
 
 
 async def _read(call: Call) -> _Wanted:
     query = call.query_as(ApplyQuery)
     if call.media in YAML_TYPES:
-        documents, warnings = await off_loop(len(call.raw), lambda: documents_of(call))
-        return _Wanted(
-            documents, warnings, query.dry_run, Source(query.source), query.prune, query.comment
-        )
+        loaded = await off_loop(len(call.raw), lambda: documents_of(call))
+        return _Wanted(loaded, query.dry_run, Source(query.source), query.prune, query.comment)
     if query != ApplyQuery():
         raise BadQuery("with a JSON body, the switches stand in the body")
     body = call.body_as(ApplyBody)
     if (body.manifests is None) == (body.manifest is None):
         raise BadBody("give either `manifests` or `manifest`")
     given = body.manifests if body.manifests is not None else [body.manifest or {}]
-    documents, warnings = await off_loop(len(call.raw), lambda: manifests_of(given))
-    return _Wanted(documents, warnings, body.dry_run, Source(body.source), body.prune, body.comment)
+    loaded = await off_loop(len(call.raw), lambda: manifests_of(given))
+    return _Wanted(loaded, body.dry_run, Source(body.source), body.prune, body.comment)
 
 
 async def _asserted(call: Call) -> AsyncIterator[tuple[Collection, Stored]]:
@@ -124,7 +117,7 @@ async def apply(call: Call) -> Answer:
         source=wanted.source,
         comment=wanted.comment,
     )
-    outcome = await carry_out(call, change, dry_run=wanted.dry_run, warnings=wanted.warnings)
+    outcome = await carry_out(call, change, dry_run=wanted.dry_run, loaded=wanted.loaded)
     body = ApplyAnswer(
         epoch=outcome.epoch,
         changed=outcome.changed,

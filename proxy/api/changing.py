@@ -18,6 +18,7 @@ from policies.documents import INTERNAL_TYPES, Document
 from policies.errors import Conflict, InvalidDocuments, Problem
 from policies.loader import REQUEST, Loaded, load_mapping, load_text
 from policies.naming import Key, plain_key
+from policies.placing import numbered, placed
 from proxy.api.body import YAML_TYPES, decode, parse_json
 from proxy.api.models import DocumentName, PlanAnswer
 from proxy.api.problem import ApiError, PreconditionFailed, findings
@@ -38,8 +39,8 @@ class Outcome:
     emails: Mapping[str, str] = field(default_factory=dict)  # of the users in the plan, by id
 
 
-def documents_of(call: Call) -> tuple[tuple[Document, ...], tuple[Problem, ...]]:
-    """The documents of a JSON or YAML body, checked each by itself, and the warnings.
+def documents_of(call: Call) -> Loaded:
+    """The documents of a JSON or YAML body, checked each by itself.
 
     Raises:
         BadBody: not JSON, not UTF-8. InvalidDocuments: with every finding, at line and column.
@@ -51,9 +52,7 @@ def documents_of(call: Call) -> tuple[tuple[Document, ...], tuple[Problem, ...]]
     return _checked(load_text(text, REQUEST, json=True))
 
 
-def manifests_of(
-    manifests: Iterable[Mapping[str, Any]],
-) -> tuple[tuple[Document, ...], tuple[Problem, ...]]:
+def manifests_of(manifests: Iterable[Mapping[str, Any]]) -> Loaded:
     """The documents of decoded manifests.
 
     Raises:
@@ -61,13 +60,13 @@ def manifests_of(
     """
     whole = Loaded()
     for number, manifest in enumerate(manifests):
-        loaded = load_mapping(manifest, f"{REQUEST}[{number}]")
+        loaded = load_mapping(manifest, numbered(number))
         whole.documents += loaded.documents
         whole.problems += loaded.problems
     return _checked(whole)
 
 
-def _checked(loaded: Loaded) -> tuple[tuple[Document, ...], tuple[Problem, ...]]:
+def _checked(loaded: Loaded) -> Loaded:
     problems = list(loaded.problems)
     for located in loaded.documents:
         if located.document.type in INTERNAL_TYPES:
@@ -82,7 +81,7 @@ def _checked(loaded: Loaded) -> tuple[tuple[Document, ...], tuple[Problem, ...]]
             )
     if any(problem.severity == "error" for problem in problems):
         raise InvalidDocuments(tuple(sorted(problems)))
-    return tuple(located.document for located in loaded.documents), tuple(problems)
+    return loaded
 
 
 def change_of(
@@ -161,18 +160,28 @@ def _versions(name: str, raw: str) -> set[int]:
 
 
 async def carry_out(
-    call: Call, change: Change, *, dry_run: bool = False, warnings: tuple[Problem, ...] = ()
+    call: Call, change: Change, *, dry_run: bool = False, loaded: Loaded | None = None
 ) -> Outcome:
     """Plan a change and commit it, unless it changes nothing or is a dry run.
 
     A dry run is authorised as the commit would be: what somebody may not do, he may not preview.
+    `loaded` is where the documents of the change were written, for the findings about them.
 
     Raises:
         InvalidDocuments, NotAuthorised, Conflict, GuardRefused; PreconditionFailed for a conflict with
         a version that the caller named.
     """
+    written = loaded or Loaded()
+    try:
+        return await _carry_out(call, change, dry_run, written)
+    except InvalidDocuments as error:
+        raise InvalidDocuments(placed(error.problems, written)) from error
+
+
+async def _carry_out(call: Call, change: Change, dry_run: bool, written: Loaded) -> Outcome:
     changes = call.runtime.changes
     plan = await changes.plan(change, call.principal, call.context)
+    warnings = tuple(sorted({*written.problems, *placed(plan.warnings, written)}))
     if plan.empty:
         return Outcome(plan, changes.engine.epoch, False, warnings)
     users = [item.key[1] for item in plan.documents if item.key[0] == "user"]
@@ -216,7 +225,7 @@ def plan_answer(outcome: Outcome, named: Iterable[Key] = ()) -> PlanAnswer:
         rows_removed=len(plan.removed),
         added=added,
         removed=removed,
-        warnings=findings(outcome.warnings),
+        warnings=findings(outcome.warnings[:MAX_ROWS]),
         alarms=list(plan.alarms),
     )
 

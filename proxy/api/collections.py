@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from authz.vocabulary import Action, Kind, make_id
+from policies.provider_accounts import PROVIDER_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +117,7 @@ PROVIDER_ACCOUNTS = Collection(
     "provider-accounts",
     "provider account",
     "provider-account",
-    (
-        "provider-account/openai",
-        "provider-account/anthropic",
-        "provider-account/azure-openai",
-        "provider-account/google-gemini",
-        "provider-account/aws-bedrock",
-        "provider-account/openai-compatible",
-        "provider-account/virtual-model",
-        "provider-account/echo",
-    ),
+    PROVIDER_TYPES,
     Kind.PROVIDER_ACCOUNT,
     Action.PROVIDER_ACCOUNT_READ,
     Action.PROVIDER_ACCOUNT_WRITE,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from authz.vocabulary import Action
 from policies.documents import Document, VirtualAccount, dump
 from policies.estate import Stored
+from policies.loader import Loaded
 from policies.naming import plain_key
 from proxy.api.account_tokens import first_token
 from proxy.api.body import off_loop
@@ -97,20 +98,21 @@ class Handlers:
 
     async def write(self, call: Call) -> Gates:
         """Gates of PUT: the body is read first, since it says where a new thing would stand."""
-        documents, warnings = await off_loop(len(call.raw), lambda: documents_of(call))
-        if len(documents) != 1:
-            raise BadBody(f"the body holds {len(documents)} documents, and one is put here")
-        document = documents[0]
+        loaded = await off_loop(len(call.raw), lambda: documents_of(call))
+        if len(loaded.documents) != 1:
+            raise BadBody(f"the body holds {len(loaded.documents)} documents, and one is put here")
+        document = loaded.documents[0].document
         name = self.name_of(call)
         if document.key[0] != self._collection.family:
             raise BadBody(f"a `{document.type}` is no {self._collection.word}")
         stored = await find(call, self._collection, name)
-        if document.name.casefold() != name.casefold() and not _same_user(stored, document):
+        # INVARIANT: the gate asks about the very thing that is put; only an address has two spellings.
+        if document.name != name and not _same_user(stored, document, name):
             raise BadBody(
                 f"the document is called `{document.name}`, the path `{name[:80]}`",
                 hint="a name never changes; put a new thing and delete the old one",
             )
-        call.kept.update(stored=stored, document=document, warnings=warnings)
+        call.kept.update(stored=stored, document=document, loaded=loaded)
         return (put_gates(self._collection, stored, document),)
 
     async def list(self, call: Call) -> Answer:
@@ -157,12 +159,12 @@ class Handlers:
         """PUT: create or replace; nothing is written if nothing changes."""
         dry_run = call.query_as(DryRunQuery).dry_run
         stored, document = _stored(call), call.kept["document"]
-        warnings = call.kept["warnings"]
-        assert isinstance(document, Document) and isinstance(warnings, tuple)
+        loaded = call.kept["loaded"]
+        assert isinstance(document, Document) and isinstance(loaded, Loaded)
         key = (document.key[0], document.name)
         version = stored.version if stored is not None else 0
         change = change_of(call, puts=(document,), expect=expected(call, key, version))
-        outcome = await carry_out(call, change, dry_run=dry_run, warnings=warnings)
+        outcome = await carry_out(call, change, dry_run=dry_run, loaded=loaded)
         now = await find(call, self._collection, self.name_of(call))
         created = outcome.changed and stored is None and not dry_run
         epoch, token = outcome.epoch, None
@@ -204,13 +206,12 @@ def _stored(call: Call) -> Stored | None:
     return stored
 
 
-def _same_user(stored: Stored | None, document: Document) -> bool:
-    """Whether a user's document names the same person as the path, one by e-mail and one by id."""
-    return (
-        stored is not None
-        and stored.document.key[0] == "user"
-        and document.name == stored.document.name
-    )
+def _same_user(stored: Stored | None, document: Document, name: str) -> bool:
+    """Whether a user's document names the person of the path: by e-mail in any case, or by id."""
+    if document.key[0] != "user":
+        return False
+    same = stored is not None and document.name == stored.document.name
+    return same or document.name.casefold() == name.casefold()
 
 
 def routes_of(collection: Collection) -> Iterator[Route]:

@@ -7,6 +7,7 @@ on the subject. An answer is a question answered, not a use: nothing is executed
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from authz.conditions import Context, instant, root_of
@@ -21,12 +22,14 @@ from proxy.api.body import nearest
 from proxy.api.collections import COLLECTIONS
 from proxy.api.find import find
 from proxy.api.models import ExplainAnswer, ExplainBody
+from proxy.api.people import emails_of
 from proxy.api.problem import BadBody
 from proxy.api.routes import SELF, Answer, Body, Call, Gate, Gates, Route
 
 _COLLECTION_OF = {
     collection.kind.value: collection for collection in COLLECTIONS if not collection.fixed_name
 }
+_USER = re.compile(r"\buser:u-[A-Za-z0-9._-]+")
 _SUBJECTS = ("user", "virtualaccount", "team", "role")
 
 
@@ -77,6 +80,10 @@ async def explain(call: Call) -> Answer:
     context = _context(call, body, own=asker is call.principal)
     decision = engine.decide(asker, action, resource, context)
     asks_all = engine.decide(call.principal, Action.DECISION_ASK.value, asker.id, call.context)
+    explanation = (
+        explain_all(engine, asker, action, resource, context).as_json() if asks_all else None
+    )
+    named = _USER.findall(str(explanation)) if explanation is not None else []
     return Answer(
         ExplainAnswer(
             effect=decision.effect.value,
@@ -84,9 +91,8 @@ async def explain(call: Call) -> Answer:
             rules=list(decision.rules) if asks_all or _speaks(decision) else [],
             message=decision.message,
             epoch=decision.epoch,
-            explanation=explain_all(engine, asker, action, resource, context).as_json()
-            if asks_all
-            else None,
+            explanation=explanation,
+            people=dict(await emails_of(call, named)),
         )
     )
 
@@ -147,7 +153,7 @@ ROUTES: tuple[Route, ...] = (
         "explain",
         "May somebody do something, and why",
         "questions",
-        (Action.SELF_READ, Action.DECISION_ASK),
+        (Action.SELF_READ, Action.DECISION_ASK, Action.USER_READ),
         explain,
         ExplainAnswer,
         gates=gates,

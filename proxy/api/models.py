@@ -95,7 +95,7 @@ class DocumentName(_Out):
 
 
 class PlanAnswer(_Out):
-    """What a change comes to. `added` and `removed` hold up to 1,000 rows each; the counts are whole."""
+    """What a change comes to. `added`, `removed` and `warnings` hold up to 1,000 each; the counts are whole."""
 
     created: list[DocumentName]
     updated: list[DocumentName]
@@ -158,6 +158,58 @@ class ApplyAnswer(_Out):
     changed: Changed
     dry_run: bool
     plan: PlanAnswer
+
+
+# The change log
+
+
+class ChangeListQuery(PageQuery):
+    after: Annotated[
+        int | None,
+        Field(ge=0, le=10**15, description="Only entries after this epoch, oldest first."),
+    ] = None
+
+
+class ChangeActor(_Out):
+    id: str
+    name: str | None = Field(
+        description="An account's name; a user's e-mail, null if you may not read that user."
+    )
+
+
+class ChangedDocument(_Out):
+    """One document of an entry. `shown` is false where the caller may not read it."""
+
+    type: str
+    name: str
+    change: Literal["created", "updated", "deleted"]
+    version: int
+    shown: bool
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class ChangeAnswer(_Out):
+    """One entry. `hash` covers it and `previous`, the hash of the one before."""
+
+    epoch: int
+    at: datetime
+    actor: ChangeActor
+    source: str
+    request_id: str
+    comment: str
+    documents: list[ChangedDocument] = Field(description="Up to 1,000.")
+    documents_total: int
+    rows_added: int
+    rows_removed: int
+    rows_digest: str = Field(description="Of all rows after this entry.")
+    previous: str
+    hash: str
+
+
+class ChangePage(_Out):
+    data: list[ChangeAnswer]
+    next: str | None
 
 
 # Tokens
@@ -289,6 +341,9 @@ class ExplainAnswer(_Out):
     explanation: dict[str, Any] | None = Field(
         description="Every candidate rule and why it did or did not count; null where only those "
         "with `decision:ask` may see it."
+    )
+    people: dict[str, str] = Field(
+        description="E-mails of the user ids (`u-…`) in the explanation whom you may read."
     )
 
 

@@ -34,6 +34,7 @@ class Finding(BaseModel):
     message: str
     hint: str
     severity: str
+    path: list[str | int] = Field(description="The value in its document: names and positions.")
 
 
 class ProblemBody(BaseModel):
@@ -145,6 +146,7 @@ def findings(problems: Iterable[Problem]) -> list[Finding]:
             message=item.message,
             hint=item.hint,
             severity=item.severity,
+            path=list(item.path),
         )
         for item in sorted(problems)
     ]

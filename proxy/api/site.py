@@ -17,6 +17,7 @@ from identity.kept_tokens import KeptTokens
 from proxy.api import (
     account_tokens,
     apply,
+    changes,
     documents,
     explain,
     first_admin,
@@ -49,6 +50,7 @@ ROUTES: tuple[Route, ...] = checked(
     (
         *documents.ROUTES,
         *apply.ROUTES,
+        *changes.ROUTES,
         *tokens.ROUTES,
         *account_tokens.ROUTES,
         *first_admin.ROUTES,

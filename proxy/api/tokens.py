@@ -12,26 +12,34 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from authz.errors import GatewardenError
 from authz.vocabulary import Action, Kind, make_id
-from identity.issue import Issued, Origin, issue, revoke
+from identity.issue import Issued, issue
 from identity.principal import CredentialKind
-from policies.documents import Credential, Restriction
+from policies.documents import Restriction
 from policies.estate import Stored
 from policies.naming import EVERYONE, id_of, plain
 from policies.truefoundry import actions_of
 from proxy.api.changing import carry_out
 from proxy.api.collections import TEAMS, USERS
+from proxy.api.credentials import (
+    credential_in,
+    end,
+    kept,
+    origin,
+    page_of,
+    stored_credential,
+    token_answer,
+)
 from proxy.api.find import find
 from proxy.api.models import (
     EmailQuery,
     RestrictionBody,
     RevokedAnswer,
-    TokenAnswer,
     TokenBody,
     TokenCreated,
     TokenForUserBody,
     TokenPage,
 )
-from proxy.api.paging import PageQuery, decode_cursor, encode_cursor
+from proxy.api.paging import PageQuery
 from proxy.api.problem import BadBody, Refused
 from proxy.api.routes import (
     PERSON,
@@ -45,7 +53,6 @@ from proxy.api.routes import (
     Route,
     gate,
 )
-from proxy.middleware.access import missing
 
 SELF_READ = Restriction(actions=(Action.SELF_READ.value,), resources=(SELF,))
 
@@ -55,17 +62,7 @@ SELF_READ = Restriction(actions=(Action.SELF_READ.value,), resources=(SELF,))
 
 async def list_own(call: Call) -> Answer:
     """The caller's own tokens, by id."""
-    query = call.query_as(PageQuery)
-    after = decode_cursor("personal-access-tokens", query.cursor)
-    mine = [
-        token_id
-        for token_id in call.runtime.directory.credentials_of(call.principal.id)
-        if token_id > after
-    ]
-    page = mine[: query.limit]
-    found = [stored for stored in [await stored_credential(call, item) for item in page] if stored]
-    following = encode_cursor("personal-access-tokens", page[-1]) if len(mine) > len(page) else None
-    return Answer(TokenPage(data=[token_answer(stored) for stored in found], next=following))
+    return await page_of(call, "personal-access-tokens", call.principal.id)
 
 
 async def create_own(call: Call) -> Answer:
@@ -143,7 +140,7 @@ async def _create(
 async def created_answer(call: Call, issued: Issued, epoch: int) -> TokenCreated:
     """A new token with its secret, as it was stored."""
     stored = await stored_credential(call, issued.credential.name)
-    shown = token_answer(stored) if stored is not None else _answer(issued.credential)
+    shown = token_answer(credential_in(stored) if stored is not None else issued.credential)
     return TokenCreated(**shown.model_dump(), token=issued.secret, epoch=epoch)
 
 
@@ -181,7 +178,7 @@ async def revoke_gates(call: Call) -> Gates:
 
 async def revoke_one(call: Call) -> Answer:
     """End one token at once."""
-    return await _end(call, [kept(call).document.name])
+    return await end(call, [kept(call).document.name])
 
 
 async def revoke_all_gates(call: Call) -> Gates:
@@ -197,38 +194,10 @@ async def revoke_all_gates(call: Call) -> Gates:
 async def revoke_all(call: Call) -> Answer:
     """End every token of a user at once."""
     subject = id_of(kept(call).document)
-    return await _end(call, call.runtime.directory.credentials_of(subject))
+    return await end(call, call.runtime.directory.credentials_of(subject))
 
 
-async def _end(call: Call, token_ids: Iterable[str]) -> Answer:
-    ids = sorted(token_ids)
-    epoch = call.runtime.changes.engine.epoch
-    if ids:
-        epoch = (await carry_out(call, revoke(ids, origin(call)))).epoch
-    return Answer(RevokedAnswer(epoch=epoch, revoked=ids), epoch=epoch)
-
-
-# Shared
-
-
-async def stored_credential(call: Call, token_id: str) -> Stored | None:
-    return await call.runtime.changes.document(("credential", token_id))
-
-
-def credential_in(stored: Stored) -> Credential:
-    assert isinstance(stored.document, Credential)
-    return stored.document
-
-
-def kept(call: Call) -> Stored:
-    stored = call.kept["stored"]
-    if not isinstance(stored, Stored):
-        raise missing(call)
-    return stored
-
-
-def origin(call: Call) -> Origin:
-    return Origin(actor=call.principal.id, request_id=call.request_id)
+# What the bodies say
 
 
 def _ends(value: datetime | date | None) -> datetime | None:
@@ -265,35 +234,6 @@ def _pairs(restrictions: Iterable[Restriction]) -> set[tuple[str, str]]:
         for action in item.actions
         for resource in item.resources
     }
-
-
-def token_answer(stored: Stored) -> TokenAnswer:
-    """A credential as its owner sees it: no digest, no secret."""
-    return _answer(credential_in(stored))
-
-
-def _answer(document: Credential) -> TokenAnswer:
-    return TokenAnswer(
-        id=document.name,
-        kind=document.token_kind,
-        name=document.label,
-        subject=document.subject,
-        created_at=document.created_at,
-        created_by=document.created_by,
-        expires_at=document.expires_at,
-        team=document.team,
-        restrictions=restrictions_answer(document),
-    )
-
-
-def restrictions_answer(document: Credential) -> list[dict[str, list[str]]] | None:
-    """What a token may still do; None = unrestricted."""
-    if document.restrictions is None:
-        return None
-    return [
-        {"actions": list(item.actions), "resources": list(item.resources)}
-        for item in document.restrictions
-    ]
 
 
 _BODY = {"name": "laptop", "expirationDate": "2030-01-31"}

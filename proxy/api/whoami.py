@@ -5,9 +5,9 @@ from __future__ import annotations
 from authz.vocabulary import Action, kind_of
 from policies.documents import Credential
 from policies.naming import plain
+from proxy.api.credentials import restrictions_answer
 from proxy.api.models import CredentialAnswer, WhoamiAnswer
 from proxy.api.routes import SELF, Answer, Call, Route, gate
-from proxy.api.tokens import restrictions_answer
 
 
 async def whoami(call: Call) -> Answer:

@@ -6,20 +6,12 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
-from proxy.guard import GuardedConnector
-from proxy.outbound import Limits
+from proxy.connections import tls_context
 from proxy.providers.base import (
     Headers,
     Operation,
@@ -29,7 +21,9 @@ from proxy.providers.base import (
     UpstreamRefusedByGuard,
     UpstreamUnreachable,
 )
+from proxy.wire import Limits
 from tests.peers.calls import CALLER
+from tests.peers.certificates import self_signed
 from tests.peers.estate import KEY, client, upstream_of
 from tests.peers.providers import AnthropicPeer, OpenAIPeer, serving
 from tests.peers.raw import Play, raw_server, read_request, saying
@@ -78,9 +72,10 @@ async def fetch(
     allow: tuple[str, ...] = ("127.0.0.1",),
     limits: Limits | None = None,
     resolver: AbstractResolver | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> bytes:
     async with (
-        client(allow=allow, limits=limits, resolver=resolver) as outbound,
+        client(allow=allow, limits=limits, resolver=resolver, tls=tls) as outbound,
         outbound.call(upstream, CHAT, headers, BODY) as answer,
     ):
         return await answer.read()
@@ -221,44 +216,18 @@ async def test_b4_of_several_addresses_only_the_allowed_ones_are_dialled() -> No
     assert len(peer.seen) == 1
 
 
-def self_signed(folder: Path, name: str) -> ssl.SSLContext:
-    """A server's context with a certificate for `name` that nobody trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    start = datetime(2020, 1, 1, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=36500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / f"{name}.pem"
-    pem.write_bytes(
-        certificate.public_bytes(Encoding.PEM)
-        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
-
-
 @pytest.mark.parametrize(
     ("name", "trusted"), [("a.example", True), ("a.example", False), ("b.example", True)]
 )
 async def test_b4_tls_is_verified_for_the_name_although_the_address_is_pinned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trusted: bool
+    tmp_path: Path, name: str, trusted: bool
 ) -> None:
     context = self_signed(tmp_path, name)
     asked: list[str | None] = []
     context.sni_callback = lambda connection, server, _: asked.append(server)
-    known = ssl.create_default_context(cafile=tmp_path / f"{name}.pem") if trusted else True
-    connector = partial(GuardedConnector, ssl=known)
-    monkeypatch.setattr("proxy.outbound.GuardedConnector", connector)
+    known = tls_context()
+    if trusted:
+        known.load_verify_locations(tmp_path / f"{name}.pem")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -270,10 +239,10 @@ async def test_b4_tls_is_verified_for_the_name_although_the_address_is_pinned(
     async with server:
         upstream = at(server.sockets[0].getsockname()[1], "a.example", "https")
         if trusted and name == "a.example":
-            assert await fetch(upstream, resolver=Names(["127.0.0.1"])) == b"{}"
+            assert await fetch(upstream, resolver=Names(["127.0.0.1"]), tls=known) == b"{}"
         else:
             with pytest.raises(UpstreamUnreachable):
-                await fetch(upstream, resolver=Names(["127.0.0.1"]))
+                await fetch(upstream, resolver=Names(["127.0.0.1"]), tls=known)
     assert asked == ["a.example"]
 
 

@@ -7,14 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCH = Path(__file__).parent.parent.parent / "bench" / "decide.py"
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_benchmark_of_decisions_runs(tmp_path: Path) -> None:
     report = tmp_path / "figures.json"
     done = subprocess.run(
-        [sys.executable, str(BENCH), "--sizes", "1000", "--json", str(report)],
+        [sys.executable, "-m", "bench.decide", "--sizes", "1000", "--json", str(report)],
         check=True,
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -341,6 +342,28 @@ def test_all_credentials_of_a_subject_are_found(
     assert directory.credentials_of("user:u-ann") == ()
     assert all(refusal(directory, i.secret, now) is Refusal.REVOKED for i in mine)
     assert directory.authenticate(other.secret, now)
+
+
+def test_credentials_are_found_by_subject_whatever_happened_before(
+    log: Any, directory: Directory, now: datetime
+) -> None:
+    subjects = ("user:u-ann", "virtualaccount:checkout", "user:u-none")
+    dice = random.Random(7)
+    ids: list[str] = []
+    for _ in range(200):
+        if ids and dice.random() < 0.4:
+            log.take(revoke([ids.pop(dice.randrange(len(ids)))], ORIGIN))
+        else:
+            ids.append(give(log, dice.choice(subjects), now).credential.name)
+        if ids and dice.random() < 0.2:  # an edit: the same credential, another digest
+            old = log.stored["credential", dice.choice(ids)]
+            log.put(old.model_copy(update={"digest": mint(CredentialKind.PAT).digest}))
+    fresh = Directory()
+    fresh.load(log)
+    for subject in subjects:
+        held = {d.name for d in log.documents if getattr(d, "subject", "") == subject}
+        assert directory.credentials_of(subject) == tuple(sorted(held))
+        assert fresh.credentials_of(subject) == directory.credentials_of(subject)
 
 
 def test_tombstones_are_bounded(log: Any, directory: Directory, now: datetime) -> None:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from identity.errors import MissingKey, WeakKey, WrongKey
-from identity.first_start import prepare
+from identity.first_start import PREVIOUS, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = base64.b64encode(os.urandom(32)).decode()
@@ -239,6 +239,38 @@ def test_other_key_than_the_data_was_made_with_is_refused(data: Path, which: str
     prepare(data, established=False)
     with pytest.raises(WrongKey, match=f"the {which} key"):
         prepare(data, established=True, **{which: GOOD})  # type: ignore[arg-type]
+
+
+def test_signing_key_is_exchanged_by_putting_the_old_one_beside_it(data: Path) -> None:
+    old = prepare(data, established=False)
+    folder = data / "keys"
+    (folder / "signing.key").rename(folder / PREVIOUS)
+    put(folder / "signing.key", pem(Ed25519PrivateKey.generate()))
+    new = prepare(data, established=True)
+    assert new.previous is not None
+    assert new.root_key() == old.public_key() != new.public_key()
+    assert new.installation == old.installation
+    assert prepare(data, established=True).public_key() == new.public_key()  # it may stay there
+    (folder / PREVIOUS).unlink()
+    again = prepare(data, established=True)
+    assert again.previous is None and again.root_key() == again.public_key() == new.public_key()
+
+
+def test_previous_signing_key_that_is_not_the_installation_s_helps_nobody(data: Path) -> None:
+    prepare(data, established=False)
+    folder = data / "keys"
+    put(folder / PREVIOUS, pem(Ed25519PrivateKey.generate()))
+    prepare(data, established=True)
+    put(folder / "signing.key", pem(Ed25519PrivateKey.generate()))
+    with pytest.raises(WrongKey):
+        prepare(data, established=True)
+
+
+def test_previous_signing_key_is_as_private_as_the_others(data: Path) -> None:
+    prepare(data, established=False)
+    put(data / "keys" / PREVIOUS, pem(Ed25519PrivateKey.generate()), mode=0o644)
+    with pytest.raises(WeakKey, match="within reach"):
+        prepare(data, established=True)
 
 
 def test_second_host_takes_the_installation_from_the_settings(data: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ async def client(
     limits: Limits | None = None,
     resolver: AbstractResolver | None = None,
     environ: Mapping[str, str] = ENVIRON,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Client]:
     """A real client that may reach loopback."""
     made = Client(
@@ -72,6 +74,7 @@ async def client(
         lambda: NOW,
         limits=limits,
         resolver=resolver,
+        tls=tls,
     )
     try:
         yield made

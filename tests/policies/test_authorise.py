@@ -12,7 +12,7 @@ from estates import House, account, credential, policy, role, team, uid, user, v
 from authz.conditions import Context
 from policies.authorise import authorise, may_grant
 from policies.change import Plan
-from policies.documents import Document, parse
+from policies.documents import Document, LogWriter, parse
 from policies.errors import NotAuthorised
 from policies.naming import Key
 from policies.planning import plan
@@ -245,6 +245,12 @@ def test_who_may_make_which_change(what: str, document: Document | Key, may: str
         with pytest.raises(NotAuthorised) as caught:
             attempt(PEOPLE[who], *puts, deletes=deletes)
         assert caught.value.missing, what
+
+
+@pytest.mark.parametrize("who", [ADMIN, PLAIN])
+def test_what_the_host_alone_writes_nobody_else_does(who: str) -> None:
+    with pytest.raises(NotAuthorised, match="only the gateway itself"):
+        attempt(who, LogWriter(name="gw@host-1@0", key_id="ab" * 8))
 
 
 def test_a_managers_account_is_bound_to_the_team_and_an_admins_is_not() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from authz.conditions import decode
 from authz.rows import Row, row
 from policies.compile import STRUCTURE_ROWS, rows_of
-from policies.documents import Document, parse
+from policies.documents import Document, LogWriter, parse
 from policies.errors import GuardRefused, InvalidDocuments, NotFound
 from policies.planning import is_shareable
 
@@ -395,6 +395,15 @@ def test_a_restricted_credential_has_a_row_for_each_pair_and_an_empty_one_none()
         ("token:t1", "model:acme/mini", "provider-account:read", "allow", "", "credential/t1#1"),
     }
     assert not house.has("p", "token:t2")
+
+
+def test_a_chain_of_the_decision_log_has_no_row_and_no_place_in_the_catalogue() -> None:
+    house = House(user(ANN))
+    before = set(house.rows)
+    chain = LogWriter(name="gw@host-1@0", key_id="ab" * 8)
+    house.put(chain)
+    assert set(house.rows) == before
+    assert house.plan(chain).empty
 
 
 def test_empty_lists_grant_nothing() -> None:

@@ -72,6 +72,6 @@ def test_a_name_is_plain(name: str) -> None:
         Team(name=name, members=())
 
 
-def test_tokens_are_the_only_internal_type_and_every_type_has_a_class() -> None:
-    assert set(DOCUMENT_TYPES) >= INTERNAL_TYPES == {"credential"}
+def test_tokens_and_chains_are_the_internal_types_and_every_type_has_a_class() -> None:
+    assert set(DOCUMENT_TYPES) >= INTERNAL_TYPES == {"credential", "log-writer"}
     assert User(name="a@b.cd").key == ("user", "a@b.cd")

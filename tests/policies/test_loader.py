@@ -179,9 +179,10 @@ def test_an_unknown_type_names_the_nearest(written: str, near: str) -> None:
     assert near in problem.hint
 
 
-def test_a_token_is_never_a_document_of_a_file() -> None:
+def test_a_token_or_a_chain_of_the_log_is_never_a_document_of_a_file() -> None:
     assert only(load_text("type: credential\nname: x\n")).code == "internal_type"
     assert only(load_mapping({"type": "credential", "name": "x"})).code == "internal_type"
+    assert only(load_text("type: log-writer\nname: gw@h@0\n")).code == "internal_type"
 
 
 def test_the_value_of_a_secret_is_never_repeated() -> None:

@@ -290,6 +290,21 @@ def test_the_owner_of_a_credential_never_changes() -> None:
     assert "read_only" in codes(caught)
 
 
+def test_a_team_that_cannot_be_deleted_says_what_hangs_on_it_and_what_to_do() -> None:
+    house = House(team("a"), team("b"), virtual("of-b", ownedBy={"team": "b"}))
+    house.put(*(virtual(f"of-a-{n:02}", ownedBy={"team": "a"}) for n in range(22)))
+    with pytest.raises(GuardRefused) as refused:
+        house.plan(deletes=[("team", "a"), ("team", "b")])
+    text = refused.value.message
+    assert text.startswith("the team `a` still owns 22 things: virtual-account/of-a-00, ")
+    assert "virtual-account/of-a-19 and 2 more; the team `b` still owns 1 thing: " in text
+    assert text.endswith("virtual-account/of-b")
+    assert "another team" in refused.value.hint
+    assert "delete" in refused.value.hint
+    moved = virtual("of-b", ownedBy={"team": "a"})
+    assert not house.plan(moved, deletes=[("team", "b")]).empty
+
+
 def test_a_team_that_owns_accounts_is_deleted_only_with_them_or_without() -> None:
     # peers.md R9.
     house = House(team("s"), team("t"), virtual("v", ownedBy={"team": "s"}))

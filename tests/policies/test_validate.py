@@ -159,6 +159,10 @@ def test_provider_types_share_one_name_space() -> None:
         "type: team\nname: Everyone\nmembers: []\n",
         "type: provider-account/echo\nname: v1\n",
         "type: virtual-account\nname: V1\n",
+        *(
+            f"type: role\nname: {name}\nresourceType: provider-account\npermissions: [model:use]\n"
+            for name in ("assign", "read", "write", "delete")
+        ),
     ],
 )
 def test_reserved_names_are_refused(text: str) -> None:

@@ -11,6 +11,7 @@ from authz.conditions import Context, decode
 from authz.errors import InvalidCondition
 from authz.vocabulary import Action
 from policies.compile import rows_of
+from policies.documents import Document, parse
 from policies.errors import InvalidDocuments
 from policies.estate import Estate
 from policies.loader import load_text
@@ -86,6 +87,23 @@ def test_a_token_s_team_is_denied_in_every_generation() -> None:
     assert may(house, "model:acme~2/mini", **{"principal.team": "team:other"})
     for generation in ("team:search", "team:search~2"):
         assert not may(house, "model:acme~2/mini", **{"principal.team": generation})
+
+
+def test_whose_records_a_rule_leaves_out_stay_out_when_the_team_s_name_is_taken_again() -> None:
+    def config(operator: str) -> Document:
+        one = {"field": "created_by", "operator": operator, "value": ["team:search"]}
+        rule = {"id": "r", "subjects": ["team:ops"], "data_types": ["metrics"]}
+        rules = [{**rule, "scope": "all_data", "filters": [one]}]
+        return parse({"type": "gateway-data-access-config", "name": "data-access", "rules": rules})
+
+    def stored_after(operator: str) -> list[object]:
+        house = House(team("search"), team("ops"), config(operator))
+        house.put(deletes=[("team", "search")])
+        house.put(team("search"))
+        return [decode(r.values[1]).items[0].value for r in house.rows if "created_by" in r[1][1]]
+
+    assert stored_after("NOT_IN") == [("team:search", "team:search~2")]
+    assert stored_after("IN") == [("team:search",)]
 
 
 def test_a_condition_reads_back_as_it_was_written_and_applied_again_changes_nothing() -> None:

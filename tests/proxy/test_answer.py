@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
 
-import aiohttp
 import pytest
 
 from proxy.answer import CheckedAnswer, upstream_error
@@ -17,6 +17,7 @@ from proxy.providers.base import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from proxy.wire import BrokenBody, ConnectionBroken, NotHttp
 from tests.peers.estate import upstream_of
 
 UPSTREAM = upstream_of("echo")
@@ -31,6 +32,9 @@ class Said:
         self.status = status
         self.raw_headers = list(headers or [])
         self._chunks = iter(chunks)
+
+    def whole(self) -> bytes | None:
+        return None
 
     async def next(self) -> bytes:
         chunk = next(self._chunks, b"")
@@ -55,6 +59,19 @@ async def test_a_body_is_read_whole_and_streamed_as_it_came() -> None:
     assert await answer(b"a", b"bc").read() == b"abc"
     assert await answer().read() == b""
     assert [chunk async for chunk in answer(b"a", b"bc").chunks()] == [b"a", b"bc"]
+
+
+async def test_what_is_here_already_is_read_at_once_and_checked_all_the_same() -> None:
+    class Here(Said):
+        def whole(self) -> bytes | None:
+            return b"abc"
+
+    for length in ("2", "4"):
+        with pytest.raises(UpstreamInvalid, match="another length"):
+            await checked(Here([], [("content-length", length)]), 100).read()
+    with pytest.raises(UpstreamInvalid, match="more than 2 bytes"):
+        await checked(Here([]), 2).read()
+    assert await checked(Here([], [("content-length", "3")]), 100).read() == b"abc"
 
 
 @pytest.mark.parametrize("length", ["2", "4"])
@@ -101,20 +118,20 @@ def test_a_large_answer_is_streamed_whatever_its_type() -> None:
     ("raised", "becomes"),
     [
         (TimeoutError(), UpstreamTimeout),
-        (aiohttp.SocketTimeoutError(), UpstreamTimeout),
-        (aiohttp.ConnectionTimeoutError(), UpstreamTimeout),
-        (aiohttp.ServerDisconnectedError(), UpstreamUnreachable),
+        (ConnectionBroken(), UpstreamUnreachable),
         (ConnectionResetError(), UpstreamUnreachable),
-        (aiohttp.ClientOSError(), UpstreamUnreachable),
-        (aiohttp.ClientPayloadError(), UpstreamInvalid),
-        (aiohttp.InvalidURL("x"), UpstreamRefusedByGuard),
+        (ssl.SSLCertVerificationError(), UpstreamUnreachable),
+        (ssl.SSLError(), UpstreamUnreachable),
+        (RuntimeError(), UpstreamUnreachable),
+        (NotHttp(), UpstreamInvalid),
+        (BrokenBody(), UpstreamInvalid),
         (ForbiddenAddress("x"), UpstreamRefusedByGuard),
         (ValueError("x"), UpstreamInvalid),
     ],
 )
 async def test_each_failure_has_its_type(raised: Exception, becomes: type[Exception]) -> None:
     assert type(upstream_error(UPSTREAM, raised)) is becomes
-    if not isinstance(raised, (ForbiddenAddress, aiohttp.InvalidURL)):
+    if not isinstance(raised, ForbiddenAddress):
         with pytest.raises(becomes) as caught:
             await answer(b"a", raised).read()
         assert caught.value.__cause__ is raised

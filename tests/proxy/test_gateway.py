@@ -254,7 +254,7 @@ async def test_a_journal_that_cannot_write_is_a_503_for_allow_and_deny(
             raise OSError(28, "no space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(w.journal._writer, "commit", broken)
+            patch.setattr(w.journal._writer, "_put", broken)
             for model in ("acme/mini", "acme/none"):
                 got = await w.call(json_body=chat(model))
                 assert (got.status, got.error["code"]) == (503, JournalUnavailable.code)

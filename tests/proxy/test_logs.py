@@ -4,7 +4,10 @@ import json
 import logging
 
 import pytest
+import structlog
 
+from identity.principal import CredentialKind
+from identity.tokens import mint
 from proxy import logs
 
 
@@ -14,6 +17,7 @@ def _restore() -> object:
     handlers, level = list(root.handlers), root.level
     yield
     root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()  # else later tests log into a stream that is closed
 
 
 def test_a_line_is_one_json_object_even_when_a_value_has_newlines(
@@ -44,3 +48,30 @@ def test_what_is_below_the_level_is_silent(capsys: pytest.CaptureFixture[str]) -
     logs.configure("error", terminal=False)
     logs.get("test").warning("quiet")
     assert capsys.readouterr().err == ""
+
+
+def _fail(api_key: str, token: str) -> None:
+    held = {"key": api_key}
+    raise RuntimeError(f"{len(held)} failed, the token was {token}")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("library", [True, False])
+def test_a_traceback_shows_no_locals_and_no_token(
+    capsys: pytest.CaptureFixture[str], terminal: bool, library: bool
+) -> None:
+    # peers.md I8: the pretty tracebacks of a terminal print the values of locals
+    logs.configure("info", terminal=terminal)
+    token = mint(CredentialKind.PAT).secret
+    try:
+        _fail("canary-" + "in-a-local", token)
+    except RuntimeError:
+        if library:
+            logging.getLogger("some.library").exception("it failed with %s", token)
+        else:
+            logs.get("test").exception("it failed", said=token, token=token)
+    text = capsys.readouterr().err
+    assert "RuntimeError: 1 failed, the token was gw_" in text
+    assert "_fail(" in text  # where it happened is there
+    assert "canary-in-a-local" not in text
+    assert token not in text and token[8:30] not in text

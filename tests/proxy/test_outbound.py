@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from proxy.outbound import Client, Limits
+from proxy.outbound import Client
 from proxy.providers.base import (
     Operation,
     Upstream,
@@ -17,6 +17,7 @@ from proxy.providers.base import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from proxy.wire import Limits
 from tests.peers.estate import KEY, client, upstream_of
 from tests.peers.providers import OpenAIPeer, serving
 from tests.peers.raw import raw_server, read_request, saying
@@ -171,7 +172,7 @@ async def test_nobody_listening_is_unreachable() -> None:
     assert (
         caught.value.message == "the upstream of `acme` cannot be reached, or broke the connection"
     )
-    assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 async def test_a_name_that_does_not_resolve_is_unreachable() -> None:

@@ -253,6 +253,27 @@ async def test_a_credential_that_expires_cuts_its_stream(tmp_path: Path) -> None
         assert (await w.records("request"))[0]["error"] == "expired_credential"
 
 
+async def test_a_credential_that_ends_before_the_first_byte_gets_no_stream(tmp_path: Path) -> None:
+    # peers.md K4, K17: the upstream is silent for so long that the credential ends meanwhile
+    async with world(tmp_path, rows=[row("g", "virtualaccount:checkout", "team:search")]) as w:
+        silent = streams(EVENTS[:1], hold=asyncio.Event())
+
+        async def late(request: web.Request) -> web.StreamResponse:
+            w.now[0] = NOW + w_passes
+            return await silent(request)
+
+        w.answers(late)
+        w_passes = timedelta(hours=1)
+        got = await w.call(json_body=STREAM, who="checkout")
+        assert (got.status, got.error["code"]) == (401, "invalid_api_key")
+        w.now[0] = NOW
+        w_passes = timedelta(hours=1) - timedelta(milliseconds=50)
+        async with asyncio.timeout(10):  # not an hour from then
+            got = await w.call(json_body=STREAM, who="checkout")
+        assert got.status == 200
+        assert b"the credential of this stream has ended" in got.body
+
+
 async def test_the_id_of_a_streamed_response_is_known_before_its_caller_has_it(
     tmp_path: Path,
 ) -> None:

@@ -517,11 +517,43 @@ async def test_an_applier_that_fails_makes_the_process_not_ready(tmp_path: Path)
             if entry.epoch == 2:
                 raise RuntimeError("no")
 
-    log.subscribe(Broken())
+    broken = Broken()
+    log.subscribe(broken)
     await log.start()
     await log.commit(put(team("s")), None, NOW)
     assert log.problem is not None and len(alarms) == 1
+    # It may hold what was revoked: nothing is decided until all of it is loaded anew.
+    assert log.age(NOW) == float("inf")
+    await log.poll()
+    assert log.problem is None and log.age(NOW) == 0
+    assert broken.loaded == [0, 2]
     await log.close()
+
+
+async def test_an_error_that_nobody_expected_does_not_end_the_feed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms = Alarms()
+    async with running(tmp_path, alarm=alarms) as log, running(tmp_path) as other:
+        failed = asyncio.Event()
+
+        async def broken(*_: object) -> bool:
+            failed.set()
+            raise KeyError("canary")
+
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            with monkeypatch.context() as patch:
+                patch.setattr(log._feed._store, "changed", broken)
+                group.create_task(log.run_feed(stop))
+                await failed.wait()
+                await asyncio.sleep(0)
+                assert log.problem == "the log cannot be followed"
+                assert len(alarms) == 1
+            entry = await other.commit(put(team("s")), None, NOW)
+            assert await log.wait(entry.epoch, 5)
+            stop.set()
+        assert log.problem is None
 
 
 async def test_a_large_entry_is_applied_aside_and_swapped_with_the_appliers(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from store.checkpoints import SecondPlace, UnknownKey, append_after, key_to_start, rotations
 from store.segments import claim
-from tests.store.journal_kit import KEY, OTHER_KEY, open_journal
+from store.verify import verify
+from tests.store.journal_kit import KEY, OTHER_KEY, PUBLIC, open_journal
 
 
 def test_a_torn_line_of_an_earlier_failure_is_cut_before_appending(tmp_path: Path) -> None:
@@ -50,6 +51,16 @@ async def test_a_slot_that_was_idle_during_a_rotation_trusts_the_other_writers(
     assert key_to_start(two.folder, OTHER_KEY, None) is OTHER_KEY
     await open_journal(tmp_path, signing_key=OTHER_KEY).close()
     await one.close()
+
+
+async def test_a_new_chain_introduces_the_key_when_no_other_one_has(tmp_path: Path) -> None:
+    """As on a host that got another name: its old chains are never gone on with."""
+    await open_journal(tmp_path, host="old").close()
+    await open_journal(tmp_path, host="new", signing_key=OTHER_KEY, previous_key=KEY).close()
+    assert verify(tmp_path, PUBLIC).ok
+    await open_journal(tmp_path, host="newer", signing_key=OTHER_KEY, previous_key=KEY).close()
+    assert len(rotations(tmp_path)) == 1  # once is enough
+    assert verify(tmp_path, PUBLIC).ok
 
 
 def test_a_new_folder_takes_any_key(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from store.records import (
     RecordFile,
     RecordStore,
     RecordsUnavailable,
+    _statement,
     query_file,
 )
 from tests.store.journal_kit import NOON, decision
@@ -166,6 +167,57 @@ def test_a_query_past_its_deadline_says_so(file: RecordFile) -> None:
     assert page.truncated and not page.records
 
 
+PLANS = {
+    "records_id": {},
+    "records_subject": {"subject": "user:u-1"},
+    "records_resource": {"resource": "model:a/m1", "since": NOON},
+    "records_request": {"request": "r-5"},
+    "records_decision": {"kind": "request", "decision": "d-5"},
+    "records_action": {"action": "team:write"},
+    "records_reason": {"reason": "no_grant"},
+    "records_denied": {"effect": "deny"},
+}
+
+
+@pytest.mark.parametrize("index", PLANS)
+def test_each_filter_has_an_index_that_is_in_the_order_of_the_page(
+    file: RecordFile, index: str
+) -> None:
+    text, values = _statement(Query(**PLANS[index]))  # type: ignore[arg-type]
+    plan = " ".join(row[3] for row in file._db.execute(f"EXPLAIN QUERY PLAN {text}", values))
+    assert f"INDEX {index}" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_a_window_of_time_does_not_look_at_what_is_older(file: RecordFile) -> None:
+    text, values = _statement(Query(since=NOON + 9_000_000, action="model:use"))
+    (plan,) = file._db.execute(f"EXPLAIN QUERY PLAN {text}", values)
+    assert "(id>?)" in plan[3]
+
+
+def test_a_store_of_the_first_version_is_filled_anew_from_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    for table in ("decisions", "requests", "others"):
+        old.execute(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, line BLOB) WITHOUT ROWID")
+    old.execute("CREATE TABLE shipped (writer TEXT PRIMARY KEY, seq INTEGER, hash TEXT)")
+    old.execute("INSERT INTO shipped VALUES ('gw@h@0', 12, 'aa')")
+    old.execute("PRAGMA user_version=1")
+    old.close()
+    with pytest.raises(RecordsUnavailable, match="no records were shipped"):
+        query_file(path, Query())
+    file = RecordFile(path)
+    assert file.cursor("gw@h@0") == (0, "")
+    assert file.ship(chained(ESTATE)) == 12
+    assert len(RecordFile(path).query(Query()).records) == 12
+
+
+def test_a_settled_cursor_is_one_whose_records_are_synced(file: RecordFile) -> None:
+    assert file.settled("gw@h@0") == 12 and file.settled("gw@h@9") == 0
+    frames = file._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    assert frames[1] == frames[2]  # nothing is left in the write-ahead log alone
+
+
 def test_old_records_are_deleted_in_chunks(file: RecordFile) -> None:
     assert file.delete_before(NOON + 5_000_000, chunk=3) == 3
     assert file.delete_before(NOON + 5_000_000) == 2
@@ -176,12 +228,13 @@ def test_a_store_that_cannot_be_written_stores_nothing_of_a_batch(
     file: RecordFile, tmp_path: Path
 ) -> None:
     other = sqlite3.connect(tmp_path / "records.db", isolation_level=None)
-    other.execute("DROP TABLE requests")
+    other.execute("DROP TABLE others")
     request = request_record(
         request_id="r", decision_id="d", principal="p", credential="c", status=200
     )
+    refusal = RefusalCount(code="missing_credential", minute=0, count=2, address="::1")
     with pytest.raises(RecordsUnavailable):
-        file.ship(chained([decision(), request], "gw@h@1", NOON + 60_000_000))
+        file.ship(chained([decision(), request, refusal], "gw@h@1", NOON + 60_000_000))
     assert len(file.query(Query()).records) == 12 and file.cursor("gw@h@1") == (0, "")
     other.close()
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from store import shipper as shipping
 from store.journal import Journal
 from store.records import Query, RecordFile
 from store.segments import segments
-from store.shipper import Shipper
+from store.shipper import Lease, Shipper
 from store.writer import Limits
 from tests.store.journal_kit import Clock, decision, lines, open_journal
 
@@ -161,3 +163,59 @@ async def test_shipping_goes_on_where_segments_were_pruned(
 
 def test_an_empty_folder_ships_nothing(tmp_path: Path, store: RecordFile) -> None:
     assert Shipper(tmp_path / "none", store).drain() == 0
+
+
+async def test_a_line_of_another_writer_is_left_out_and_moves_nobody_s_cursor(
+    tmp_path: Path, store: RecordFile
+) -> None:
+    """A folder that was copied together must not make the shipper skip what it never saw."""
+    folder = tmp_path / "journal"
+    one, two = await filled(folder, 9, clock=Clock()), await filled(folder, 2, clock=Clock())
+    await one.close()
+    await two.close()
+    foreign = segments(one.folder)[0].path.read_bytes().splitlines(keepends=True)[8]
+    path = segments(two.folder)[0].path
+    path.write_bytes(path.read_bytes() + foreign)
+    shutil.move(one.folder, tmp_path / "aside")
+    shipper = Shipper(folder, store)
+    assert shipper.run_once().broken == 1
+    assert store.cursor(one.writer) == (0, "")
+    shutil.move(tmp_path / "aside", one.folder)
+    shipper.drain()
+    assert stored(store) == 11
+
+
+async def test_a_segment_that_grew_while_it_was_read_is_not_left_behind(
+    tmp_path: Path, store: RecordFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "journal"
+    journal = await filled(folder, 20, limits=Limits(segment_bytes=3000))
+    await journal.close()
+    first, second = segments(journal.folder)[:2]
+    whole, later = first.path.read_bytes(), second.path.read_bytes()
+    cut = whole.rfind(b"\n", 0, -1) + 1
+    first.path.write_bytes(whole[:cut])
+    second.path.unlink()
+    for segment in segments(journal.folder)[1:]:
+        segment.path.unlink()
+    shipper = Shipper(folder, store)
+    shipper.drain()
+    real = shipping._read
+
+    def read(*where: object) -> bytes:
+        raw = real(*where)  # type: ignore[arg-type]
+        first.path.write_bytes(whole)
+        second.path.write_bytes(later)
+        return raw
+
+    monkeypatch.setattr(shipping, "_read", read)
+    shipper.drain()
+    assert stored(store) == len([line for line in lines(folder) if line.type == "decision"])
+
+
+def test_a_lease_is_held_by_one_until_it_lets_go(tmp_path: Path) -> None:
+    one, two = Lease(tmp_path / "data" / "records.lock"), Lease(tmp_path / "data" / "records.lock")
+    assert one.take() and one.take() and not two.take()
+    one.release()
+    assert two.take() and not one.take()
+    two.release()

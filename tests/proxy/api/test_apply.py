@@ -66,6 +66,47 @@ async def test_findings_in_yaml_have_line_and_column(stack: Stack) -> None:
     ] == [(7, 1)]
 
 
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+async def test_what_is_wrong_with_documents_together_has_line_and_column_too(
+    stack: Stack, dry_run: str
+) -> None:
+    text = (
+        b"type: team\nname: ml\nmembers: []\n---\n"
+        b"type: team\nname: ops\nmembers: []\nroles: [tenant-member, nothing]\n---\n"
+        b"type: user\nname: root@example.com\nemail: member@example.com\n---\n"
+        b"type: provider-account/virtual-model\nname: acme\nintegrations: []\n"
+    )
+    got = await stack.call("PUT", f"/apply?dry_run={dry_run}", data=text, headers=YAML)
+    assert (got.status, got.code) == (422, "invalid_documents")
+    found = [(p["line"], p["column"], p["code"], p["path"]) for p in got.json["problems"]]
+    assert (8, 24, "dangling", ["roles", 1]) in found, found
+    assert (12, 8, "wrong_value", ["email"]) in found, found
+    assert (await stack.call("GET", "/teams/ml")).status == 404
+
+
+async def test_what_only_the_estate_can_tell_has_line_and_column_too(stack: Stack) -> None:
+    me = (await stack.call("GET", "/whoami")).json["id"].removeprefix("user:")
+    text = f"type: user\nname: {me}\n\nemail: member@example.com\n".encode()
+    got = await stack.call("PUT", "/apply", data=text, headers=YAML)
+    assert got.status == 422, got.raw
+    (problem,) = got.json["problems"]
+    assert (problem["line"], problem["column"], problem["code"]) == (4, 8, "email_taken")
+
+
+async def test_warnings_about_documents_together_are_in_the_plan(stack: Stack) -> None:
+    empty = {"type": "policy", "name": "empty", "rules": []}
+    got = await stack.call("PUT", "/apply", {"manifests": [TEAM, empty], "dry_run": True})
+    assert got.status == 200, got.raw
+    (warning,) = got.json["plan"]["warnings"]
+    assert (warning["file"], warning["code"], warning["path"]) == (
+        "request[1]",
+        "empty_list",
+        ["rules"],
+    )
+    one = await stack.call("PUT", "/policies/empty?dry_run=true", empty)
+    assert [item["code"] for item in one.json["plan"]["warnings"]] == ["empty_list"]
+
+
 async def test_a_finding_names_its_manifest(stack: Stack) -> None:
     got = await stack.call("PUT", "/apply", {"manifests": [USER, {**TEAM, "colour": "red"}]})
     assert got.json["problems"][0]["file"] == "request[1]"

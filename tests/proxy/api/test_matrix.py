@@ -66,8 +66,11 @@ DELETE /personal-access-tokens/revoke/all                401 404 404 403 404 200
 DELETE /personal-access-tokens/{id}                      401 404 404 403 404 200 404 200 404
 GET /virtual-accounts/{name}/token                       401 404 404 403 404 200 404 200 404
 POST /virtual-accounts/{name}/regenerate-token           401 404 404 403 404 200 404 200 404
+GET /virtual-accounts/{name}/tokens                      401 404 404 403 404 200 404 200 404
+DELETE /virtual-accounts/{name}/tokens/{id}              401 404 404 403 404 200 404 200 404
 POST /virtual-accounts/{name}/unbind                     401 404 404 403 404 200 404 200 404
 POST /first-admin                                        400 400 400 400 400 400 400 400 400
+GET /changes                                             401 403 403 200 200 200 403 200 403
 GET /whoami                                              401 200 200 200 200 200 200 200 200
 POST /explain                                            401 404 404 200 200 200 404 200 404
 GET /openapi.json                                        401 200 200 200 200 200 200 200 200
@@ -225,12 +228,17 @@ async def _request(stack: Stack, name: str, who: str | None) -> tuple[str, str, 
             return "GET", "/virtual-accounts/target/token", None
         case "POST /virtual-accounts/{name}/regenerate-token":
             return "POST", "/virtual-accounts/target/regenerate-token", {}
+        case "GET /virtual-accounts/{name}/tokens":
+            return "GET", "/virtual-accounts/target/tokens", None
+        case "DELETE /virtual-accounts/{name}/tokens/{id}":
+            await stack.mint("worker", "virtualaccount:target")
+            return "DELETE", f"/virtual-accounts/target/tokens/{stack.token_ids['worker']}", None
         case "POST /virtual-accounts/{name}/unbind":
             return "POST", "/virtual-accounts/target/unbind", None
         case "POST /explain":
             asked = {"subject": "team:hidden", "action": "model:use", "resource": "model:acme/mini"}
             return "POST", "/explain", asked
-        case "GET /personal-access-tokens" | "GET /whoami" | "GET /openapi.json":
+        case "GET /personal-access-tokens" | "GET /changes" | "GET /whoami" | "GET /openapi.json":
             return "GET", name.partition(" ")[2], None
         case _:
             return _document_request(name)

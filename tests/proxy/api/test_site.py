@@ -84,6 +84,8 @@ def _mutation(name: str, stack: Stack) -> tuple[str, object]:
             return "/personal-access-tokens/revoke/all?email=other@example.com", None
         case "DELETE /personal-access-tokens/{id}":
             return f"/personal-access-tokens/{stack.token_ids['member']}", None
+        case "DELETE /virtual-accounts/{name}/tokens/{id}":
+            return f"/virtual-accounts/checkout/tokens/{stack.token_ids['checkout']}", None
         case "POST /virtual-accounts/{name}/unbind":
             return "/virtual-accounts/bot/unbind", None
         case "POST /virtual-accounts/{name}/regenerate-token":

@@ -236,6 +236,50 @@ async def test_rotation_without_a_body_ends_the_old_token_at_once(stack: Stack) 
     assert (await stack.call("GET", "/whoami", who="checkout")).status == 401
 
 
+async def test_one_token_of_an_account_ends_and_the_others_live(stack: Stack) -> None:
+    await stack.mint("spare", "virtualaccount:checkout", label="spare")
+    listed = await stack.call("GET", "/virtual-accounts/checkout/tokens")
+    assert {item["id"] for item in listed.json["data"]} == {
+        stack.token_ids["checkout"],
+        stack.token_ids["spare"],
+    }
+    assert stack.tokens["spare"] not in listed.raw.decode() and b"digest" not in listed.raw
+    path = f"/virtual-accounts/checkout/tokens/{stack.token_ids['spare']}"
+    gone = await stack.call("DELETE", path)
+    assert (gone.status, gone.json["revoked"]) == (200, [stack.token_ids["spare"]])
+    assert (await stack.call("GET", "/whoami", who="spare")).status == 401
+    assert (await stack.call("GET", "/whoami", who="checkout")).status == 200
+    assert (await stack.call("DELETE", path)).status == 404
+
+
+async def test_who_may_rotate_one_account_ends_no_token_of_another_or_of_a_person(
+    stack: Stack,
+) -> None:
+    bot = {
+        "type": "virtual-account",
+        "name": "bot",
+        "ownedBy": {"team": "search"},
+        "permissions": [  # more than a manager may grant: the account is bound to the team
+            {
+                "resource_fqn": "acme",
+                "resource_type": "provider-account",
+                "role_id": "provider-account-access",
+            }
+        ],
+    }
+    assert (await stack.call("PUT", "/virtual-accounts/bot", bot, who="manager")).status == 201
+    await stack.mint("bot", "virtualaccount:bot")
+    listed = await stack.call("GET", "/virtual-accounts/bot/tokens?limit=1", who="manager")
+    assert listed.status == 200 and listed.json["next"]
+    for other in ("ops", "checkout", "root", "manager"):
+        path = f"/virtual-accounts/bot/tokens/{stack.token_ids[other]}"
+        assert (await stack.call("DELETE", path, who="manager")).status == 404
+        assert (await stack.call("GET", "/whoami", who=other)).status == 200
+    path = f"/virtual-accounts/bot/tokens/{stack.token_ids['bot']}"
+    assert (await stack.call("DELETE", path, who="manager")).status == 200
+    assert (await stack.call("GET", "/virtual-accounts/ops/tokens", who="manager")).status == 404
+
+
 async def test_a_virtual_account_makes_no_personal_tokens(stack: Stack) -> None:
     got = await stack.call("POST", "/personal-access-tokens", {"name": "laptop"}, who="ops")
     assert got.status == 403
