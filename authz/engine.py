@@ -31,7 +31,7 @@ from authz.errors import AuthzError
 from authz.index import Candidate
 from authz.kleene import Reading
 from authz.rows import Row, digest_text
-from authz.vocabulary import ACTIONS
+from authz.vocabulary import ACTIONS, Kind
 
 _log = logging.getLogger("gatewarden.authz")
 
@@ -42,6 +42,9 @@ _OUTSIDE = {
 }
 # To these the caller gets the answer for a thing that does not exist, so no rule may speak.
 _SILENT = frozenset({Reason.NO_GRANT, Reason.UNKNOWN_RESOURCE, Reason.ALLOWED})
+_TEAM = f"{Kind.TEAM.value}:"
+EVERYONE = f"{_TEAM}everyone"
+_MOST_TEAMS = 20_000  # callers of one epoch whose teams are kept at hand
 _OPEN_BODY = frozenset({"body."})
 # An enum's member is looked up through its metaclass; these stand on the request path.
 _ALLOW, _DENY, _ALLOWED = Effect.ALLOW, Effect.DENY, Reason.ALLOWED
@@ -63,7 +66,9 @@ class Engine:
         self.digest = digest_text(0)  # of the rows, as 64 hex digits
         self._delta = Delta(self.enforcer)
         self._staging = False
+        # Facts of this epoch, kept until the next: they are read off the rows, never verdicts.
         self._listed: dict[str, tuple[str, ...]] = {}
+        self._teams: dict[str, tuple[str, ...]] = {}
 
     @classmethod
     def load(cls, model_text: str, rows: Iterable[Row], epoch: int) -> Engine:
@@ -244,6 +249,19 @@ class Engine:
         """The groups that rows name for the subject directly."""
         return self.enforcer.subjects.parents(subject)
 
+    def teams_of(self, subject: str) -> tuple[str, ...]:
+        """The teams that the subject is in directly; `team:everyone` is none. What records are stamped with."""
+        teams = self._teams.get(subject)
+        if teams is None:
+            teams = tuple(
+                group
+                for group in self.groups_of(subject)
+                if group.startswith(_TEAM) and group != EVERYONE
+            )
+            if len(self._teams) < _MOST_TEAMS:
+                self._teams[subject] = teams
+        return teams
+
     def subject_closure(self, subject: str) -> frozenset[str]:
         """The subject and everything that it belongs to, implicit groups included."""
         return frozenset(self.enforcer.subjects.closure(subject))
@@ -317,6 +335,7 @@ class Engine:
         self.epoch = epoch
         self.digest = digest_text(self._delta.digest)
         self._listed.clear()
+        self._teams.clear()
 
 
 def _by_rule(row: Candidate) -> str:

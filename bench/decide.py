@@ -24,13 +24,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import casbin
-from bench.workload import Someone, Workload, changes
 
 from authz.collector import settle
 from authz.conditions import Context
 from authz.engine import Engine
 from authz.kleene import Reading
 from authz.rows import Row, row
+from bench.workload import Someone, Workload, changes
 
 MODEL = (Path(__file__).resolve().parent.parent / "conf" / "model.conf").read_text()
 SIZES = (10_000, 100_000, 1_000_000)

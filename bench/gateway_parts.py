@@ -20,7 +20,9 @@ from identity.principal import CredentialKind, Principal
 from identity.tokens import mint
 from policies.change import Change, Source
 from policies.documents import Document, parse
+from proxy import shipping
 from proxy.app import keys_of, on_host, running
+from proxy.host import Places
 from store.changes import ChangeLog
 
 ACCOUNTS = 20
@@ -115,5 +117,9 @@ async def gateway(folder: Path, port: int, upstream: int, pairs: int) -> AsyncIt
     async with on_host(settings) as changes:
         usable = await fill(changes, upstream, pairs)
     (folder / "pairs.json").write_text(json.dumps(usable))
-    async with running(settings, keys):
+    places = Places(settings.data)
+    async with (
+        shipping.kept(places.journal, places.records, settings.log_level),
+        running(settings, keys, ships=False),
+    ):
         yield

@@ -51,7 +51,9 @@ def explain(detail: ErrorDetails, spot: Spot, hidden: Iterable[str] = ()) -> tup
         expected = str(context.get("expected") or context.get("expected_tags") or "")
         choices = _QUOTED.findall(expected)
         where = path if kind == "literal_error" else f"{path}.type"
-        given = _given(spot) if kind == "literal_error" else str(context.get("tag", ""))[:80]
+        given = _given(spot)
+        if kind != "literal_error" and "auth_data" not in spot.path:
+            given = str(context.get("tag", ""))[:80]
         shown = (
             f"`{given}` is not a value of `{where}`" if given else f"`{where}` has a wrong value"
         )

@@ -32,6 +32,10 @@ from proxy.wire import BrokenBody, Connection, NotHttp
 
 _BUFFERED = frozenset({"application/json", "application/problem+json", "text/plain", "text/html"})
 _LARGE = 1 << 20  # a longer answer is passed on in chunks, whatever its type
+_CREDENTIALS = frozenset(
+    {"authorization", "api-key", "x-api-key", "x-goog-api-key", "x-amz-security-token"}
+)
+_SHORTEST = 8  # characters of a credential; a shorter one would cut up ordinary text
 
 # How a call fails below this module; `upstream_error` gives each its type.
 FAILURES = (OSError, ValueError, RuntimeError, NotHttp, BrokenBody)
@@ -152,6 +156,7 @@ class CheckedAnswer:
 
     __slots__ = (
         "_body",
+        "_hidden",
         "_limit",
         "_seen",
         "_upstream",
@@ -167,6 +172,7 @@ class CheckedAnswer:
         self._body = body
         self._limit = limit
         self._seen = 0
+        self._hidden: list[str] = []
         status = self.status = body.status
         self.headers = facts.headers
         self.length = facts.length
@@ -184,11 +190,27 @@ class CheckedAnswer:
             facts.media not in _BUFFERED or (facts.length or 0) > _LARGE
         )
 
+    def hide(self, sent: Headers) -> None:
+        """Keeps the credential of the request `sent` out of an error: some upstreams quote it."""
+        for name, value in sent:
+            text = value.rpartition(" ")[2]
+            if name.lower() in _CREDENTIALS and len(text) >= _SHORTEST:
+                self._hidden.append(text)
+        self.headers = [
+            item for item in self.headers if not any(text in item[1] for text in self._hidden)
+        ]
+
     async def chunks(self) -> AsyncIterator[bytes]:
         while chunk := await self._next(self._limit):
             yield chunk
 
     async def read(self, limit: int | None = None) -> bytes:
+        raw = await self._read(limit)
+        for text in self._hidden:
+            raw = raw.replace(text.encode(), b"***")
+        return raw
+
+    async def _read(self, limit: int | None) -> bytes:
         allowed = self._limit if limit is None else min(limit, self._limit)
         if self.length is not None and self.length > allowed:
             raise self._invalid(f"declared an answer of more than {allowed} bytes")

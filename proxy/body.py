@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
+from identity.tokens import redact
 from proxy.errors import InvalidBody, OtherModelNamed
 
 MAX_DEPTH = 64
@@ -296,7 +297,8 @@ def _refuse_redirection(fields: Mapping[str, object]) -> None:
 
 
 def shown(text: str) -> str:
-    """Text of a caller as it may stand in a message: short, printable, without backticks."""
+    """Text of a caller as it may stand in a message: short, printable, without backticks and tokens."""
+    text = redact(text)
     short = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
     if short.isprintable() and "`" not in short:
         return short

@@ -23,8 +23,6 @@ from proxy.routes import Route
 from proxy.usage import NO_USAGE, Usage
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-_TEAM = "team:"
-_EVERYONE = "team:everyone"  # no team as far as records are concerned
 
 
 class Exchange:
@@ -123,13 +121,7 @@ class Exchange:
         if principal.team is not None:
             teams: tuple[str, ...] = (principal.team,)
         else:
-            teams = tuple(
-                [
-                    group
-                    for group in engine.groups_of(principal.id)
-                    if group.startswith(_TEAM) and group != _EVERYONE
-                ]
-            )
+            teams = engine.teams_of(principal.id)
         upstream = self.upstream
         return request_record(
             request_id=self.id,

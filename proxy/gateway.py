@@ -98,11 +98,16 @@ class Gateway:
             self._finish(exchange)
 
     def malformed(self, request: web.BaseRequest, status: int) -> web.Response:
-        """The answer to what is not HTTP, or beyond the limits of a head; nobody was asked anything."""
+        """The answer to what is not HTTP, or beyond the limits of a head; nobody was asked anything.
+
+        `status` 500: it was our own fault after all.
+        """
         parts = self._parts
         exchange = Exchange(request, self._new_id(), parts.timer(), parts.clock(), _OPENAI)
         if status == 431:
             error = GatewayError("the head of the request is too large", code="headers_too_large")
+        elif status >= 500:
+            error = _internal()
         else:
             error = GatewayError("the request is malformed")
         response = self._refusal(exchange, error)

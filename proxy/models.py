@@ -74,7 +74,7 @@ def refusal(name: str, decision: Decision, contact: str, decision_id: str) -> Ga
 def not_found(name: str, contact: str, decision_id: str) -> ModelNotFound:
     """The one text for what does not exist and for what is not the caller's."""
     return ModelNotFound(
-        f"`{shown(redact(name))}` does not exist or you have no access; "
+        f"`{shown(name)}` does not exist or you have no access; "
         f"contact {contact}; decision {decision_id}",
         param="model",
     )

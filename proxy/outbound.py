@@ -184,7 +184,10 @@ class _Call:
         self._source = source
         try:
             facts = client.filter.incoming(source.raw_headers)
-            return CheckedAnswer(upstream, source, facts, client.limits.max_answer)
+            answer = CheckedAnswer(upstream, source, facts, client.limits.max_answer)
+            if answer.status >= 400:
+                answer.hide(prepared.headers)
+            return answer
         except BaseException:
             await source.close()
             raise

@@ -85,7 +85,7 @@ class ModelRelay:
             if status in (401, 407):
                 # Its text may quote our key, and a 401 would send the caller to change a good one.
                 raise answers.UpstreamCredentialRejected(
-                    f"the upstream of `{upstream.account}` refused the account's credential"
+                    f"the upstream of `{upstream.account_name}` refused the account's credential"
                 )
             if answer.stream:
                 return await self._streamed(exchange, operation, principal, upstream, answer)
@@ -114,7 +114,7 @@ class ModelRelay:
         upstream = self._parts.catalogue.model(name)
         if upstream is None:
             raise Unavailable("the model cannot be reached at the moment")
-        exchange.model = name
+        exchange.model = upstream.id.partition(":")[2]  # as it was decided
         exchange.upstream = upstream
         return upstream
 

@@ -15,7 +15,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from proxy import logs
 from proxy.gateway import Gateway
+
+log = logs.get("server")
 
 DATA_PREFIX = "/v1/"
 MAX_LINE = 8190  # bytes of the request line, and of one header
@@ -54,7 +57,12 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What the parser refused. The text of `exc` repeats bytes of the caller, so it stays here."""
+        """What the parser refused, or what a handler did not catch.
+
+        The text of a parser's `exc` repeats bytes of the caller, so it stays here.
+        """
+        if status >= 500:
+            log.error("unexpected_error", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         long = type(exc).__name__ == "LineTooLong" or status == 431

@@ -2,28 +2,29 @@
 
 `synchronous=FULL`: a commit returns when it is on the disk. Several processes may open one file; the
 compare-and-set on the head decides who is first. Nothing here knows what a document or a row means.
+Deadlines: `lane.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from policies.change import Person
 from policies.naming import Key
 from store.errors import HeadMoved, StoreTooNew, StoreUnavailable
+from store.lane import Lane, connect, in_transaction
 from store.port import Batch, Head, RawDocument, RawEntry, RawSecret
 from store.schema import SCHEMA, TABLES
 
 T = TypeVar("T")
-_BUSY_MS = 5_000  # how long a write waits for another process's write
+READ_SECONDS = 10.0  # after which a read that has not ended is given up
+_WHOLE_SECONDS = 3600.0  # of the one write that may be as large as the store
+WRITE_SECONDS = 60.0  # the same for a write, whose end nobody then knows
 _MANY = 400  # values in one statement, below SQLite's limit in every build
 _DOCUMENT = "family, name, version, source, epoch, body, fact"
 
@@ -39,33 +40,29 @@ class SqliteStore:
         """`fault` is called at each step of a commit, and may raise, to show that none is half done."""
         self._path = path
         self._fault = fault
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._writer = Lane("store-write")
+        self._reader = Lane("store-read")
         self._write_db: sqlite3.Connection | None = None
         self._read_db: sqlite3.Connection | None = None
         self._version = -1  # the data_version that was seen last
+        self._identity = (0, 0)  # of the file that was opened: device and inode
 
     # --- life -----------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        self._write_db = await self._run(self._writer, self._create)
-        self._read_db = await self._run(self._reader, self._connect)
+        self._write_db = await self._writer.run(self._create)
+        self._read_db = await self._reader.run(self._connect)
 
     async def close(self) -> None:
-        for executor, db in ((self._writer, self._write_db), (self._reader, self._read_db)):
+        for lane, db in ((self._writer, self._write_db), (self._reader, self._read_db)):
             if db is not None:
-                await self._run(executor, db.close)
-            executor.shutdown(wait=False)
+                with contextlib.suppress(StoreUnavailable):  # stuck: it ends with the process
+                    await lane.run(db.close, READ_SECONDS)
+            lane.close()
         self._write_db = self._read_db = None
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        _to_wal(db)
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA trusted_schema = OFF")
-        db.execute("PRAGMA secure_delete = ON")  # who was erased is not left in free pages
-        return db
+        return connect(self._path)
 
     def _create(self) -> sqlite3.Connection:
         if not self._path.exists():
@@ -91,27 +88,44 @@ class SqliteStore:
                 f"the store has schema {found}, this version reads {SCHEMA}",
                 hint="start the version that wrote it, or a newer one",
             )
+        found = self._path.stat()
+        self._identity = (found.st_dev, found.st_ino)
         return db
 
-    async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    def _check_place(self) -> None:
+        """An open file lives on when its name is removed or taken by another: what is written there is lost.
+
+        Raises:
+            StoreUnavailable.
+        """
         try:
-            return await asyncio.get_running_loop().run_in_executor(executor, work)
-        except sqlite3.Error as error:
-            raise StoreUnavailable("the store does not answer") from error
+            found = self._path.stat()
+        except OSError as error:
+            raise StoreUnavailable("the file of the store is gone", hint="put it back") from error
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise StoreUnavailable("the file of the store was replaced", hint="restart the gateway")
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` reads, in the reader's thread. Raises: StoreUnavailable."""
         db = self._opened(self._read_db)
-        return await self._run(self._reader, lambda: work(db))
+        return await self._reader.run(lambda: work(db), READ_SECONDS)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(
+        self, work: Callable[[sqlite3.Connection], T], seconds: float | None = None
+    ) -> T:
         """What `work` writes, in one durable transaction of the writer's thread.
 
         Raises:
-            StoreUnavailable, and what `work` raises; nothing is written then.
+            StoreUnavailable: nothing is written, unless it was given up in mid-work. What `work` raises;
+            nothing is written then.
         """
         db = self._opened(self._write_db)
-        return await self._run(self._writer, lambda: _in_transaction(db, work))
+
+        def transaction() -> T:
+            self._check_place()
+            return in_transaction(db, work)
+
+        return await self._writer.run(transaction, seconds or WRITE_SECONDS)
 
     @staticmethod
     def _opened(db: sqlite3.Connection | None) -> sqlite3.Connection:
@@ -124,7 +138,7 @@ class SqliteStore:
     async def head(self) -> Head:
         # In the writer's thread: so it is behind every write that was begun.
         db = self._opened(self._write_db)
-        return await self._run(self._writer, lambda: _head(db))
+        return await self._writer.run(lambda: _head(db), WRITE_SECONDS)
 
     async def commit(self, expected: Head, batches: Sequence[Batch]) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -205,6 +219,7 @@ class SqliteStore:
 
     async def changed(self) -> bool:
         def work(db: sqlite3.Connection) -> bool:
+            self._check_place()
             (version,) = db.execute("PRAGMA data_version").fetchone()
             before, self._version = self._version, version
             return bool(version != before)
@@ -220,18 +235,21 @@ class SqliteStore:
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqliteSnapshot]:
         """A consistent view, on a connection of its own that is closed afterwards."""
-        with ThreadPoolExecutor(1, thread_name_prefix="store-load") as executor:
-            db = await self._run(executor, self._connect)
+        lane = Lane("store-load")
+        try:
+            db = await lane.run(self._connect, READ_SECONDS)
             try:
-                await self._run(executor, lambda: db.execute("BEGIN"))
-                head = await self._run(executor, lambda: _head(db))
+                await lane.run(lambda: db.execute("BEGIN"), READ_SECONDS)
+                head = await lane.run(lambda: _head(db), READ_SECONDS)
 
                 async def run(work: Callable[[sqlite3.Connection], Any]) -> Any:
-                    return await self._run(executor, lambda: work(db))
+                    return await lane.run(lambda: work(db))  # all there is: as long as it takes
 
                 yield SqliteSnapshot(head, run)
             finally:
-                await self._run(executor, db.close)
+                await lane.run(db.close)
+        finally:
+            lane.close()
 
     async def rematerialise(self, epoch: int, rows: Iterable[str]) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -247,7 +265,7 @@ class SqliteStore:
                 ((row, epoch) for row in wanted - held),
             )
 
-        await self.write(work)
+        await self.write(work, _WHOLE_SECONDS)
 
     # --- what follows from it -------------------------------------------------------------------
 
@@ -352,32 +370,6 @@ class SqliteSnapshot:
         sql = "SELECT family, name FROM tombstones WHERE family != 'credential'"
         result: list[Key] = await self._run(lambda db: list(db.execute(sql)))
         return result
-
-
-def _to_wal(db: sqlite3.Connection) -> None:
-    """Sets the journal's mode, which does not wait for others by itself when a file is new."""
-    deadline = time.monotonic() + _BUSY_MS / 1000
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                db.close()
-                raise
-            time.sleep(0.01)  # in a thread of our own
-
-
-def _in_transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        made = work(db)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return made
 
 
 def _head(db: sqlite3.Connection) -> Head:

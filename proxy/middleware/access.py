@@ -1,8 +1,9 @@
 """The guard of every control-plane route: who asks, may he, is it written down; then the handler.
 
 The guard is made from the `Route` object that the router dispatches to, so what was decided is what runs:
-no path, `Host` or header is read a second time. Order: credential (401), freshness (503), parameters and
-body (400, 413, 415), gates (403, 404), the record durable (503), handler. A refusal is a record too.
+no path, `Host` or header is read a second time. Order: freshness (503, so that a store that is down turns
+no good token into a 401), credential (401), parameters and body (400, 413, 415), gates (403, 404), the
+record durable (503), handler. A refusal is a record too.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 # Who asks on a public route: whoever sits at the host. No row names it, so it may do nothing by itself.
 NOBODY = Principal("host", "one-time", CredentialKind.HOST)
+STALE_FLOOR = 1.0  # `max_stale` 0 means that one missed poll is enough; polls are not instant
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # To these the caller gets the answer for a thing that does not exist, unless he may read it.
 _NOT_GRANTED = frozenset(
@@ -71,8 +73,9 @@ class Guard:
             request[ROUTE] = route.operation
             now = self._runtime.clock.now()
             client = self._client(request)
+            _fresh(self._runtime, now)
             principal = NOBODY if route.public else self._authenticate(request, client, now)
-            await _fresh(request, self._runtime, now)
+            await _reach(request, self._runtime)
             call = Call(
                 runtime=self._runtime,
                 request=request,
@@ -271,14 +274,22 @@ def missing(call: Call) -> Missing:
     )
 
 
-async def _fresh(request: web.Request, runtime: Runtime, now: datetime) -> None:
-    """Refuse to decide by a policy that is too old, or older than the caller demands.
+def _fresh(runtime: Runtime, now: datetime) -> None:
+    """Refuse to decide, or to say who somebody is, by a policy that is too old.
 
     Raises:
-        Unready: `policy_stale` or `epoch_not_reached`. ApiError: `epoch_unknown`, `invalid_header`.
+        Unready: `policy_stale`.
     """
-    if runtime.changes.age(now) > runtime.settings.policy.max_stale:
+    if runtime.changes.age(now) > max(runtime.settings.policy.max_stale, STALE_FLOOR):
         raise Unready("the policy here is too old to decide by", code="policy_stale")
+
+
+async def _reach(request: web.Request, runtime: Runtime) -> None:
+    """Refuse to decide by a policy that is older than the caller demands.
+
+    Raises:
+        Unready: `epoch_not_reached`. ApiError: `epoch_unknown`, `invalid_header`. StoreUnavailable.
+    """
     raw = request.headers.get("x-min-epoch")
     if raw is None:
         return

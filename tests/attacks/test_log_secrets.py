@@ -378,10 +378,13 @@ async def test_i8_no_canary_is_in_any_sink(tmp_path: Path) -> None:
     db.close()
 
     # answers: nobody's secrets come back, not even to who sent them
-    for asked, status, answer in attack.answers:
-        assert PROVIDER_KEY not in answer, (asked, status, answer)
-        assert WRONG_PLACE not in answer, (asked, status, answer)
-        for secret in secrets:
-            assert secret not in answer, (asked, status, answer)
+    leaks = [
+        (asked, status, canary, answer[-900:])
+        for asked, status, answer in attack.answers
+        for canary in (*secrets, PROVIDER_KEY, WRONG_PLACE)
+        if canary in answer
+    ]
+    assert not leaks, leaks
+    for asked, _, answer in attack.answers:
         if asked.startswith(("GET /metrics", "GET /healthz", "GET /readyz")):
             assert not [c for c in (PROMPT, UPSTREAM, ADDRESS, COOKIE) if c in answer]

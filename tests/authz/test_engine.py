@@ -277,3 +277,14 @@ def test_an_unknown_target_refuses_with_its_own_verdict(engine_of: EngineOf, som
     decision = engine.decide(someone("user:u-1"), "model:use", "model:acme/mini", Context())
     assert decision.reason is Reason.UNKNOWN_RESOURCE and decision.effect is Effect.DENY
     assert decision.verdicts[-1].question.resource == "model:acme/gone"
+
+
+def test_the_teams_of_a_subject_are_those_of_this_epoch_and_everyone_is_none(
+    model_text: str,
+) -> None:
+    rows = [row("g", "user:u-1", "team:a"), row("g", "user:u-1", "team:everyone")]
+    engine = Engine.load(model_text, rows, 1)
+    assert engine.teams_of("user:u-1") == ("team:a",)
+    engine.apply([row("g", "user:u-1", "team:b")], [rows[0]], 2)
+    assert engine.teams_of("user:u-1") == ("team:b",)
+    assert engine.teams_of("user:nobody") == ()

@@ -54,6 +54,7 @@ async def test_a_token_expires_by_the_time_of_the_request(stack: Stack) -> None:
     token = (await stack.call("POST", "/personal-access-tokens", body, who="member")).json["token"]
     assert (await stack.call("GET", "/whoami", token=token)).status == 200
     stack.now[0] = NOW + timedelta(hours=1)
+    await stack.runtime.changes.poll()
     assert (await stack.call("GET", "/whoami", token=token)).status == 401
 
 
