@@ -3,8 +3,9 @@
 Every server is a process of its own; the load goes to them in turn, in short slices forwards and then
 backwards, so that what the machine does meanwhile falls on all alike. Ratios are medians over rounds.
 `bare` is what one would write without tuning; `bare, tuned` has the collector settings that the gateway
-uses. Load comes from `wrk` where it is installed, else from this file. Prints a table, and JSON with
-`--json FILE`. Never part of a test: run `python -m bench.relay`, on a machine that does nothing else.
+uses. LiteLLM is this environment's, or the executable that `--litellm` or BENCH_LITELLM names. Load comes
+from `wrk` where it is installed, else from this file. Prints a table, and JSON with `--json FILE`. Never
+part of a test: run `python -m bench.relay`, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+from bench import litellm_side
 
 PAIRS = 64  # (token, model) pairs that the load goes through
 THRESHOLDS = (20_000, 20, 50)  # as `authz/collector.py` sets them for the gateway
@@ -108,7 +111,7 @@ class Upstream(asyncio.Protocol):
             if len(self.buffer) < total:
                 return
             body, self.buffer = self.buffer[end + 4 : total], self.buffer[total:]
-            if b'"stream": true' in body:
+            if b'"stream": true' in body or b'"stream":true' in body:
                 asyncio.get_running_loop().call_later(self.delay, self.stream)
             else:
                 self.transport.write(
@@ -203,6 +206,9 @@ class Server:
     name: str
     port: int
     process: subprocess.Popen[bytes]
+    pairs: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # where it takes none of the gateway's
     slices: list[Slice] = field(default_factory=list)
     first_byte: list[float] = field(default_factory=list)  # ms
 
@@ -225,17 +231,8 @@ def free_port() -> int:
 def launch(role: str, name: str, loop: str, tuned: bool, **more: object) -> Server:
     """Starts a server and waits until it says that it is ready, with the pid that serves."""
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "bench.relay",
-        "--role",
-        role,
-        "--port",
-        str(port),
-        "--loop",
-        loop,
-    ]
+    command = [sys.executable, "-m", "bench.relay", "--role", role]
+    command += ["--port", str(port), "--loop", loop]
     command += ["--tuned"] if tuned else []
     for key, value in more.items():
         command += [f"--{key}", str(value)]
@@ -278,7 +275,8 @@ def wrk(
             )
         # `wrk.format` needs the target, which is known only when a thread starts
         script.write_text("function init(args)\n" + "\n".join(lines) + "\nend\n" + LUA)
-    command = ["wrk", "-t1", f"-c{callers}", f"-d{seconds}s", "--latency", "-s", str(script)]
+    command = ["wrk", "-t1", f"-c{callers}", f"-d{seconds}s", "--timeout=30s", "--latency"]
+    command += ["-s", str(script)]
     text = subprocess.run(
         [*command, f"http://127.0.0.1:{server.port}"], capture_output=True, text=True, check=True
     ).stdout
@@ -302,7 +300,8 @@ async def python_load(
     requests = [raw_request(token, request_body(model)) for token, model in pairs]
     times: list[float] = []
     failed = 0
-    ends = time.perf_counter() + seconds
+    started = time.perf_counter()
+    ends = started + seconds
 
     async def caller(number: int) -> None:
         nonlocal failed
@@ -320,6 +319,7 @@ async def python_load(
     async with asyncio.TaskGroup() as group:
         for number in range(callers):
             group.create_task(caller(number))
+    seconds = time.perf_counter() - started  # the last answers come later
     times.sort()
     pick = [times[int(len(times) * share)] * 1000 for share in (0.5, 0.99)]
     return Slice(len(times) / seconds, pick[0], pick[1], failed)
@@ -370,6 +370,12 @@ def measure(
         running.append(server)
         return server
 
+    def start_litellm(upstream: Server, home: Path) -> Server:
+        port = free_port()
+        process, pairs = litellm_side.start(options.litellm, port, upstream.port, home)
+        running.append(Server("litellm", port, process, pairs))
+        return running[-1]
+
     upstream = start("upstream", "upstream", options.fast_loop, True)
     slow = start("upstream", "upstream", options.fast_loop, True, delay=0.02)
     data = folder / loop
@@ -383,19 +389,27 @@ def measure(
         start("bare", "bare", loop, False, upstream=slow.port),
         start("gateway", "gateway", loop, False, upstream=slow.port, folder=data / "b"),
     ]
+    if options.litellm:
+        servers.append(start_litellm(upstream, data / "litellm"))
+        streaming.append(start_litellm(slow, data / "litellm-streaming"))
     by_name = {server.name: server for server in servers}
     pairs = read_pairs(data / "a")
     stream_pairs = read_pairs(data / "b")
     for number in range(options.rounds + 1):
         for server in servers if number % 2 else servers[::-1]:
+            taken = server.pairs or pairs
+            seconds = options.seconds * (litellm_side.STRETCH if server.pairs else 1)
             if options.load == "wrk":
-                got = wrk(server, pairs, options.seconds, options.callers, folder)
+                got = wrk(server, taken, seconds, options.callers, folder)
             else:
-                got = asyncio.run(python_load(server, pairs, options.seconds, options.callers))
+                got = asyncio.run(python_load(server, taken, seconds, options.callers))
+            if server.pairs:
+                litellm_side.settle(server.process.pid)
             if number:  # the first round warms up
                 server.slices.append(got)
         for server in streaming:
-            found = asyncio.run(first_bytes(server, stream_pairs, options.streams))
+            taken = server.pairs or stream_pairs
+            found = asyncio.run(first_bytes(server, taken, options.streams))
             server.first_byte += found if number else []
     direct = statistics.median(slow.first_byte)
     for server in streaming[1:]:
@@ -449,6 +463,7 @@ def main() -> None:
     parser.add_argument("--loops", default="asyncio,uvloop")
     parser.add_argument("--python-load", action="store_true", help="do not use wrk")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--litellm", default=os.environ.get("BENCH_LITELLM", ""), metavar="PATH")
     parser.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--loop", default="asyncio", help=argparse.SUPPRESS)
@@ -466,6 +481,7 @@ def main() -> None:
         else:
             asyncio.run(run_role(options))
         return
+    options.litellm = litellm_side.find(options.litellm)
     options.fast_loop = "uvloop" if has_uvloop else "asyncio"
     loops = [loop for loop in options.loops.split(",") if loop != "uvloop" or has_uvloop]
     options.load = "python" if options.python_load or not shutil.which("wrk") else "wrk"

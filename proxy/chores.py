@@ -138,21 +138,30 @@ class Chores:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._runtime.changes.run_feed(stop))
             group.create_task(each(TICK_SECONDS, stop, self._tick))
+            group.create_task(each(TICK_SECONDS, stop, self._credentials_ready))
+            group.create_task(each(TICK_SECONDS, stop, self._sweep))
             group.create_task(each(LOOK_SECONDS, stop, self._upkeep.look))
             if self._upkeep.prunes:
                 group.create_task(each(PRUNE_SECONDS, stop, self._prune))
             if self._shipper is not None:
                 group.create_task(each(QUIET_SECONDS, stop, self._shipper.step))
 
+    # Each by itself: a store that is slow holds up neither the log nor the next credential.
+
     async def _tick(self) -> None:
         now = self._runtime.clock.now()
         self._gateway.tick(now)
         self._runtime.journal.tick(int(now.timestamp() * 1_000_000))
+
+    async def _credentials_ready(self) -> None:
         await self._credentials.warm(self._runtime.catalogue)
+
+    async def _sweep(self) -> None:
         if self._ended:
-            ended, self._ended = self._ended, []
+            ended = list(self._ended)
             await self._kept.forget(ended)
-        await self._state.expire(now)
+            del self._ended[: len(ended)]  # once they are: else the next sweep tries again
+        await self._state.expire(self._runtime.clock.now())
 
     async def _prune(self) -> None:
         await self._upkeep.prune(self._runtime.clock.now())

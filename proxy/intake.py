@@ -47,11 +47,14 @@ async def read_body(request: web.BaseRequest, limit: int, seconds: float) -> byt
 
     Raises:
         BodyTooLarge: more than `limit` bytes. RequestTimeout: not whole after `seconds`.
-        UnsupportedMediaType: it is compressed. ExpectationFailed. InvalidBody: its framing broke.
+        UnsupportedMediaType: it is compressed, by whatever header. ExpectationFailed. InvalidBody: its framing broke.
     """
     headers = request.headers
     if headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType("a compressed body is not served", hint="send it as it is")
+    if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        # The parser would pass `gzip, chunked` on as it is, where another would decompress it.
+        raise UnsupportedMediaType("the only transfer coding that is served is `chunked`")
     length = headers.get("content-length")
     if length is not None and int(length) > limit:  # the parser lets digits only through
         raise _too_large(limit)

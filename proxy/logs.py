@@ -34,37 +34,22 @@ def _cut(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str
     return event
 
 
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _mask,
+]
+
+
 def configure(level: str, *, terminal: bool | None = None) -> None:
     """Set logging up for this process; libraries' records take the same way out."""
     on_terminal = sys.stderr.isatty() if terminal is None else terminal
-    # Not the pretty traceback of a terminal: it prints locals, and those may hold a credential or a body.
-    last: Any = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if on_terminal
-        else structlog.processors.JSONRenderer()
-    )
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _mask,
-    ]
-    structlog.configure(
-        processors=[
-            *shared,
-            structlog.processors.StackInfoRenderer(),
-            structlog.processors.format_exc_info,
-            _cut,
-            last,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    last = _ours(level, on_terminal)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.processors.format_exc_info, _cut],
+            foreign_pre_chain=[*_SHARED, structlog.processors.format_exc_info, _cut],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
@@ -75,7 +60,37 @@ def configure(level: str, *, terminal: bool | None = None) -> None:
     logging.getLogger("casbin").setLevel(logging.WARNING)
 
 
+def _ours(level: str, on_terminal: bool) -> Any:
+    """Sets our own loggers up; the last processor, which makes the line."""
+    # Not the pretty traceback of a terminal: it prints locals, and those may hold a credential or a body.
+    last: Any = (
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        if on_terminal
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            *_SHARED,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            _cut,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    return last
+
+
 def get(name: str) -> Any:
     """A logger; `name` is the part of the house that speaks."""
     # Lazy: modules ask for their logger when they are imported, before anything is configured.
     return structlog.get_logger(part=name)
+
+
+# Who never configures anything (a command on the host) must not get the library's own ways: those write
+# to standard output, and show locals.
+_ours("info", on_terminal=True)

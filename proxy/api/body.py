@@ -40,10 +40,16 @@ async def read_bytes(request: web.Request, limit: int) -> bytes:
 
     Raises:
         BodyTooLarge: longer than `limit` bytes, announced or not. BodyTooSlow: not within
-            `BODY_SECONDS`. MediaTypeRefused: compressed.
+            `BODY_SECONDS`. MediaTypeRefused: compressed, by whatever header. BadBody: its framing broke.
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise MediaTypeRefused("compressed bodies are not accepted here")
+    if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+        # The parser would pass `gzip, chunked` on as it is, where another would decompress it.
+        raise MediaTypeRefused(
+            "the only transfer coding that is accepted is `chunked`",
+            headers={"Connection": "close"},
+        )
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
@@ -60,6 +66,8 @@ async def read_bytes(request: web.Request, limit: int) -> bytes:
             f"the body did not arrive within {BODY_SECONDS:g} seconds",
             headers={"Connection": "close"},
         ) from error
+    except web.RequestPayloadError as error:
+        raise BadBody("the body's framing is broken", headers={"Connection": "close"}) from error
     return b"".join(parts)
 
 

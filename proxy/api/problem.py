@@ -175,12 +175,15 @@ def problem_response(
         decision_id=decision_id,
         problems=findings(problems),
     )
-    return web.Response(
+    response = web.Response(
         status=status,
         body=body.model_dump_json().encode("utf-8", "replace"),
         content_type=PROBLEM_JSON,
         headers=headers,
     )
+    if headers is not None and headers.get("Connection") == "close":
+        response.force_close()  # the header alone would only say so
+    return response
 
 
 def response_of(

@@ -56,7 +56,7 @@ async def upstream(request: web.BaseRequest) -> web.StreamResponse:
         return response
     if model == "nonsense":
         assert request.transport is not None
-        request.transport.write(f"HTTP/9.9 {UPSTREAM} {key}\r\n\r\n".encode())  # type: ignore[attr-defined]
+        request.transport.write(f"HTTP/9.9 {UPSTREAM} {key}\r\n\r\n".encode())
         request.transport.close()
         raise ConnectionError
     said = {"id": "x", "choices": [{"message": {"content": UPSTREAM}}], "usage": {}}
@@ -286,7 +286,7 @@ async def documents(attack: Attack, port: int) -> None:
         for method, where, body in (
             ("PUT", "/api/v1/provider-accounts/wrong", document),
             ("PUT", "/api/v1/apply", {"manifest": document}),
-            ("PUT", "/api/v1/apply?dry_run=true", {"manifest": document}),
+            ("PUT", "/api/v1/apply", {"manifest": document, "dry_run": True}),
         ):
             await attack.send(method, where, body, token=attack.operator)
         yaml = json.dumps(document).encode()  # JSON is YAML

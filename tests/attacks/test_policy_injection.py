@@ -420,7 +420,12 @@ async def test_i5_a_thing_has_one_spelling(tmp_path: Path) -> None:
         await stack.commit(creator, other)
         before = (await stack.call("GET", "/teams/search")).json["document"]
         for name in ("search~1", "search~01", "search~2", "SEARCH", "search~", "search%7E1"):
-            team = {"type": "team", "name": name, "members": [], "description": "mine"}
+            team: dict[str, Any] = {
+                "type": "team",
+                "name": name,
+                "members": [],
+                "description": "mine",
+            }
             for who in ("other", "root"):
                 for path, body in (
                     (f"/teams/{name}", team),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -75,3 +77,20 @@ def test_a_traceback_shows_no_locals_and_no_token(
     assert "_fail(" in text  # where it happened is there
     assert "canary-in-a-local" not in text
     assert token not in text and token[8:30] not in text
+
+
+def test_a_process_that_configures_nothing_shows_no_locals_and_writes_to_standard_error() -> None:
+    # peers.md I8; a command on the host prints JSON on standard output
+    code = (
+        "from proxy import logs\n"
+        "def fail(api_key):\n"
+        "    raise RuntimeError('no')\n"
+        "try:\n"
+        "    fail('canary-' + 'in-a-local')\n"
+        "except RuntimeError:\n"
+        "    logs.get('test').exception('it failed')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == ""
+    assert "RuntimeError: no" in ended.stderr
+    assert "canary-in-a-local" not in ended.stderr
