@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -88,7 +89,7 @@ class _Own:
 
 
 class ChainWriter:
-    """The end of one writer's chain. Not thread-safe: only one thread calls it at a time."""
+    """The end of one writer's chain. One thread at a time, but for `draft`, which may run beside it."""
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class ChainWriter:
         self._sync = sync
         self._since = 0
         self._ids = Ids(os.urandom(4).hex(), tail.floor)
+        self._naming = Lock()  # a draft is made on the loop while the thread may prune or turn a key
         self._reserve = Reserve(folder, limits.reserve_bytes)
         self._segment = tail.segment
         self._file = SegmentFile(tail.segment.path, tail.offset, sync) if tail.segment else None
@@ -246,7 +248,8 @@ class ChainWriter:
         os.close(self._head)
 
     def _own(self, record: Record, stamp: Stamp) -> _Own:
-        return _Own(stamp.now, self._ids.next(stamp.now), record)
+        with self._naming:
+            return _Own(stamp.now, self._ids.next(stamp.now), record)
 
     def _add(self, draft: Draft, item: Item) -> None:
         record = item.record

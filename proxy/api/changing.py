@@ -176,6 +176,12 @@ async def carry_out(
         return await _carry_out(call, change, dry_run, written)
     except InvalidDocuments as error:
         raise InvalidDocuments(placed(error.problems, written)) from error
+    except Conflict as error:
+        # Somebody was first after the precondition had been looked at: it does not hold all the same.
+        headers = call.request.headers
+        if ("If-Match" in headers or "If-None-Match" in headers) and error.code == Conflict.code:
+            raise PreconditionFailed(error.message, hint=error.hint or "read it again") from error
+        raise
 
 
 async def _carry_out(call: Call, change: Change, dry_run: bool, written: Loaded) -> Outcome:
@@ -191,13 +197,7 @@ async def _carry_out(call: Call, change: Change, dry_run: bool, written: Loaded)
     if dry_run:
         authorise(changes.engine, call.principal, plan, call.context)
         return Outcome(plan, changes.engine.epoch, True, warnings, emails)
-    try:
-        entry = await changes.commit(change, call.principal, call.now, call.context)
-    except Conflict as error:
-        headers = call.request.headers
-        if ("If-Match" in headers or "If-None-Match" in headers) and error.code == Conflict.code:
-            raise PreconditionFailed(error.message, hint=error.hint or "read it again") from error
-        raise
+    entry = await changes.commit(change, call.principal, call.now, call.context)
     return Outcome(plan, entry.epoch, True, warnings, emails)
 
 
