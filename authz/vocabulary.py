@@ -23,6 +23,7 @@ class Kind(StrEnum):
     GATEWAY_CONFIG = "gateway-config"  # gateway-config:<type>/<name>
     MODEL = "model"  # model:<account>/<model>
     OPEN_MODELS = "open-models"  # open-models:<account>: models without subjects of their own
+    OPEN_GROUP = "open-group"  # open-group:<resource group>: the same, of the group's accounts
     POLICY = "policy"
     PROVIDER_ACCOUNT = "provider-account"
     RESOURCE_GROUP = "resource-group"

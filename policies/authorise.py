@@ -116,10 +116,18 @@ def may_grant(engine: Judge, asker: Asker, thing: str, context: Context) -> bool
     return bool(engine.decide(asker, Action.ACCESS_GRANT, asked, context))
 
 
+# What is open of a thing is granted by whoever may grant the thing.
+_WHOLE = {
+    Kind.OPEN_MODELS.value: Kind.PROVIDER_ACCOUNT.value,
+    Kind.OPEN_GROUP.value: Kind.RESOURCE_GROUP.value,
+}
+
+
 def _grant_object(thing: str) -> str:
     """Where `access:grant` is asked for an object of a row."""
     kind, _, name = thing.partition(":")
-    return f"{Kind.PROVIDER_ACCOUNT.value}:{name}" if kind == Kind.OPEN_MODELS.value else thing
+    whole = _WHOLE.get(kind)
+    return thing if whole is None else f"{whole}:{name}"
 
 
 class _Judgement:

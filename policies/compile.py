@@ -256,11 +256,17 @@ def grant_rows(subject: str, target: str, role: str, rule: str, lookups: Lookups
         yield row("p", subject, thing, action, "allow", "", rule + tail)
 
 
+_OPEN_PART = {
+    Kind.PROVIDER_ACCOUNT: Kind.OPEN_MODELS,
+    Kind.RESOURCE_GROUP: Kind.OPEN_GROUP,
+}
+
+
 def grant_shapes(target: str, role: str, lookups: Lookups) -> list[Shape]:
     """What any subject gets by a grant of `role` on `target`.
 
-    On an account a role that may not administer reaches the models that have no subjects of their own
-    (`open-models:<account>`), and what it may do to the account itself; a role that may administer
+    On an account, or a group of them, a role that may not administer reaches the models that have no subjects
+    of their own (`open-models:<account>`), and what it may do to the account itself; a role that may administer
     reaches all of them. So `authorized_subjects` overrides an access grant, not a manager's.
     """
     actions = lookups.bundle(role)
@@ -268,10 +274,11 @@ def grant_shapes(target: str, role: str, lookups: Lookups) -> list[Shape]:
         return []
     kind, name = split_id(target)
     administers = {Action.PROVIDER_ACCOUNT_WRITE.value, Action.ACCESS_GRANT.value}
-    if kind is not Kind.PROVIDER_ACCOUNT or administers & set(actions):
+    open_part = _OPEN_PART.get(kind)
+    if open_part is None or administers & set(actions):
         return [(target, role, "")]
     use = Action.MODEL_USE.value
-    shapes: list[Shape] = [(f"{Kind.OPEN_MODELS.value}:{name}", role, "")] if use in actions else []
+    shapes: list[Shape] = [(f"{open_part.value}:{name}", role, "")] if use in actions else []
     return [*shapes, *((target, action, f"/{action}") for action in actions if action != use)]
 
 

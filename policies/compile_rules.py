@@ -156,11 +156,19 @@ def _plain_model(model: str) -> str:
 
 
 def resource_group_rows(group: ResourceGroup, lookups: Lookups) -> Iterator[Row]:
-    """A group's members point at it; a grant or a rule may then name the group."""
+    """A group's members point at it; a grant or a rule may then name the group.
+
+    What an access grant on the group opens stands beside it (`open-group:`): of an account only the
+    models without subjects of their own, as if the grant stood on the account.
+    """
     thing = id_of(group)
+    open_part = f"{Kind.OPEN_GROUP.value}:{thing.partition(':')[2]}"
     yield row("g2", thing, f"any:{Kind.RESOURCE_GROUP.value}")
     for target in targets(group.resources, "allow", lookups):
         yield row("g2", target, thing)
+        kind, _, name = target.partition(":")
+        of_account = kind == Kind.PROVIDER_ACCOUNT.value
+        yield row("g2", f"{Kind.OPEN_MODELS.value}:{name}" if of_account else target, open_part)
 
 
 def data_access_rows(config: DataAccessConfig, lookups: Lookups) -> Iterator[Row]:

@@ -48,6 +48,7 @@ FAMILY_OF_KIND: Final = {
     Kind.VIRTUAL_ACCOUNT.value: "virtual-account",
     Kind.PROVIDER_ACCOUNT.value: "provider-account",
     Kind.OPEN_MODELS.value: "provider-account",
+    Kind.OPEN_GROUP.value: "resource-group",
     Kind.POLICY.value: "policy",
     Kind.RESOURCE_GROUP.value: "resource-group",
 }

@@ -241,9 +241,12 @@ def _tokens(mention: Mention) -> tuple[str, ...]:
     return (f"models-of:{plain(account)}",)
 
 
+_SAME_DOCUMENT = {"open-models": "provider-account", "open-group": "resource-group"}
+
+
 def token_of(thing: str) -> str:
     """The token of an id: without its generation, and with accounts under one kind."""
     kind, _, name = thing.partition(":")
     if kind == "user":
         return thing
-    return f"{'provider-account' if kind == 'open-models' else kind}:{plain(name)}"
+    return f"{_SAME_DOCUMENT.get(kind, kind)}:{plain(name)}"

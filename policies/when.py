@@ -23,7 +23,9 @@ _FIELDS = {
     "resource.id": RESOURCE,
 }
 _STAMPED = frozenset({"user", "team", "virtualaccount"})  # what stamped fields can hold
-_DECIDED = frozenset(FAMILY_OF_KIND) - {Kind.BOUND, Kind.OPEN_MODELS} | {Kind.MODEL}
+_DECIDED = frozenset(FAMILY_OF_KIND) - {Kind.BOUND, Kind.OPEN_MODELS, Kind.OPEN_GROUP} | {
+    Kind.MODEL
+}
 _NEGATED = ("NOT_EQUAL", "NOT_IN")
 _EXACT = ("EQUAL", "IN", *_NEGATED)
 

@@ -113,7 +113,9 @@ class ChainWriter:
         self._sync = sync
         self._since = 0
         self._ids = Ids(os.urandom(4).hex(), tail.floor)
-        self._naming = Lock()  # a draft is made on the loop while the thread may prune or turn a key
+        self._naming = (
+            Lock()
+        )  # a draft is made on the loop while the thread may prune or turn a key
         self._reserve = Reserve(folder, limits.reserve_bytes)
         self._segment = tail.segment
         self._file = SegmentFile(tail.segment.path, tail.offset, sync) if tail.segment else None

@@ -510,10 +510,6 @@ async def test_m6_a_grant_on_an_account_reaches_no_model_with_a_list_of_its_own(
     assert (await house.chat("echo/private")).status == 404
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="open: a group that holds an account holds its private models too (docs/attacks.md, M6)",
-)
 async def test_m6_a_grant_on_a_group_of_accounts_reaches_no_model_with_a_list_of_its_own(
     house: House,
 ) -> None:
