@@ -60,6 +60,7 @@ $(RUN_STAMP): $(VENV)/pyvenv.cfg requirements.txt pyproject.toml
 
 $(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt
 	@echo "installing the development tools …"
+	@command -v curl >/dev/null || bash deploy/install-system-packages curl  # the README's examples are tests
 	@$(BIN)/python -m pip install -q --require-hashes -r requirements-dev.txt
 	@touch $@
 

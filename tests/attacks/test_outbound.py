@@ -187,7 +187,7 @@ async def test_b4_a_public_name_that_points_inside_is_not_dialled(answer: list[s
 async def test_b4_localhost_is_a_name_that_points_inside() -> None:
     async with serving(OpenAIPeer()) as peer:
         with pytest.raises(UpstreamRefusedByGuard):
-            await fetch(at(peer.port, "localhost"), allow=())
+            await fetch(at(peer.port, "localhost"), allow=(), resolver=Names(["127.0.0.1"]))
     assert peer.seen == []
 
 
