@@ -1,8 +1,8 @@
 """The composition root: the only place that puts the parts of a process together.
 
-`serve` is what the command line runs; `running` is one process as a context manager (tests use it);
-`bootstrap` is what happens once before the first process serves: keys, the seeded change log, the offer
-to the first administrator, the demo estate.
+`running` is one process as a context manager; `bootstrap` is what happens once before the first process
+serves: keys, the seeded change log, the offer to the first administrator, the demo estate. How processes are
+started and ended: `serving.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -26,11 +24,10 @@ from conf.settings import EXAMPLES_PATH, MODEL_PATH, Settings
 from identity.directory import Directory
 from identity.first_admin import FirstAdmin
 from identity.first_start import Keys, prepare
-from identity.issue import Issued
 from identity.kept_tokens import KeptTokens
 from identity.pins import Pins
 from policies.loader import shipped
-from proxy import children, demo, doctor, host, logs, shipping
+from proxy import demo, doctor, host, logs, shipping
 from proxy.api.site import build_api
 from proxy.catalogue import Catalogue
 from proxy.chores import TICK_SECONDS, Chores, Credentials, Upkeep
@@ -47,15 +44,13 @@ from proxy.responses import ResponseState
 from proxy.runtime import Clock, Runtime
 from proxy.secrets import SecretRules, Secrets
 from proxy.server import Server
-from proxy.workers import Supervisor, offer_snapshot, reserve_port, sibling_snapshots, socket_name
+from proxy.workers import offer_snapshot, sibling_snapshots, socket_name
 from store.changes import ChangeLog
 from store.journal import Journal
 from store.journal import Limits as JournalLimits
 from store.sealed import Sealer
 from store.sqlite import SqliteStore
 from store.state import State
-
-SLOT = "GATEWARDEN_SLOT"  # which worker of the supervisor this process is
 
 log = logs.get("app")
 
@@ -123,29 +118,6 @@ async def on_host(settings: Settings) -> AsyncIterator[ChangeLog]:
     changes, _ = change_log(settings, keys, Clock(), log.warning)
     async with started(changes):
         yield changes
-
-
-async def mint_on_host(
-    settings: Settings, subject: str, *, admin: bool, label: str, expires_at: datetime | None
-) -> Issued:
-    """`gatewarden token create`. Raises as `host.mint`."""
-    async with on_host(settings) as changes:
-        return await host.mint(
-            changes,
-            subject,
-            admin=admin,
-            label=label,
-            expires_at=expires_at,
-            now=Clock().now(),
-        )
-
-
-async def subject_on_host(settings: Settings, subject: str) -> str:
-    """The id behind `user:<e-mail>`. Raises as `host.subject_id`."""
-    if "@" not in subject:
-        return subject
-    async with on_host(settings) as changes:
-        return await host.subject_id(changes, subject)
 
 
 # --- once before the first process serves ------------------------------------------------------------
@@ -395,106 +367,3 @@ def _watch(runtime: Runtime, health: Health, settings: Settings) -> None:
     )
     health.require("store", lambda: (age() <= stale, f"read {age():.1f} s ago"))
     health.require("journal", lambda: (journal.writable, f"{journal.depth} waiting"))
-
-
-# --- serve ------------------------------------------------------------------------------------------
-
-
-def serve(settings: Settings) -> int:
-    """Runs the gateway until SIGTERM or SIGINT; the exit code.
-
-    Raises:
-        GatewardenError: it cannot start, with what to do about it.
-    """
-    logs.configure(settings.log_level)
-    slot = os.environ.get(SLOT)
-    if slot is not None:
-        return _run(
-            _serve_one(settings, keys_of(settings), slot=int(slot), reuse_port=True), settings
-        )
-    doctor.require_extensions()
-    try:
-        held, port = reserve_port(settings.host, settings.port)
-    except OSError as error:
-        raise host.HostError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-            hint="another process has the port: stop it, or set GATEWARDEN_PORT",
-        ) from error
-    settings = settings.model_copy(update={"port": port})
-    try:
-        keys = keys_of(settings)
-        for line in asyncio.run(bootstrap(settings, keys, Clock())):
-            print(line, flush=True)
-        if settings.workers == 1:
-            return _run(_serve_one(settings, keys, slot=0, reuse_port=True), settings)
-        return asyncio.run(_supervise(settings))
-    finally:
-        held.close()
-
-
-def _run(work: Any, settings: Settings) -> int:
-    """On the loop that the settings name."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if settings.loop != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            if settings.loop == "uvloop":
-                work.close()
-                raise host.HostError(
-                    "uvloop is not installed", hint="set GATEWARDEN_LOOP=asyncio"
-                ) from None
-        else:
-            factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        code: int = runner.run(work)
-    return code
-
-
-async def _serve_one(settings: Settings, keys: Keys, *, slot: int, reuse_port: bool) -> int:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    supervisor = os.getppid() if SLOT in os.environ else None
-    async with contextlib.AsyncExitStack() as stack:
-        if supervisor is None:
-            await stack.enter_async_context(_shipping(settings))
-        process = await stack.enter_async_context(
-            running(settings, keys, slot=slot, reuse_port=reuse_port, ships=False)
-        )
-        log.info("serving", url=own_url(settings), slot=slot, epoch=process.runtime.changes.head)
-        while not stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await stopping.wait()
-            if supervisor is not None and os.getppid() != supervisor:
-                log.error("the supervisor is gone", slot=slot)
-                break
-        log.info("draining", slot=slot)
-    return 0
-
-
-async def _supervise(settings: Settings) -> int:
-    environments = [
-        {
-            **children.variables(private=True),
-            SLOT: str(slot),
-            "GATEWARDEN_PORT": str(settings.port),
-            "GATEWARDEN_HOST": settings.host,
-            "GATEWARDEN_WORKERS": str(settings.workers),
-            "GATEWARDEN_DEMO": "false",
-        }
-        for slot in range(settings.workers)
-    ]
-    arguments = [*children.command("proxy.cli")[1:], "serve"]
-    supervisor = Supervisor(arguments, environments, drain_seconds=settings.drain_seconds)
-    log.info("supervising", url=own_url(settings), workers=settings.workers, pid=os.getpid())
-    async with _shipping(settings):
-        return await supervisor.run()
-
-
-def _shipping(settings: Settings) -> contextlib.AbstractAsyncContextManager[None]:
-    """The process that ships records, until the block ends: the last to end, so that it sees all."""
-    places = Places(settings.data)
-    return shipping.kept(places.journal, places.records, settings.log_level)

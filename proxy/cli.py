@@ -24,7 +24,7 @@ from identity.issue import Issued
 from identity.kept_tokens import KeptTokens
 from policies import cases
 from policies.check import check
-from proxy import app, doctor, host, printing, remote
+from proxy import app, doctor, host, printing, remote, serving
 from proxy.commands import Commands, as_json, client, reports
 from proxy.runtime import Clock
 from store.changes import ChangeLog
@@ -69,7 +69,7 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
     settings = _settings(config).model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
-    sys.exit(app.serve(settings))
+    sys.exit(serving.serve(settings))
 
 
 # --------------------------------------------------------------------------------------------- files
