@@ -32,7 +32,7 @@ from store.journal import Journal
 ROUNDS = 5
 RECORDS = 20_000
 PATH = "user:u-1 > team:ml | model:acme/mini > open-models:acme"
-BUDGET_US = 15.0  # design section 11: CPU of a decision record
+BUDGET_US = 15.0  # CPU of a decision record
 
 
 def record() -> DecisionRecord:

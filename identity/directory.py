@@ -58,7 +58,7 @@ class Directory:
     """An applier of the change log that answers who a token is."""
 
     def __init__(self) -> None:
-        self._tokens: dict[bytes, _Token] = {}  # SHA-256 of the secret, whole (peers.md A5)
+        self._tokens: dict[bytes, _Token] = {}  # SHA-256 of the secret, whole (docs/attacks.md A5)
         self._digests: dict[str, bytes] = {}  # credential id -> the same bytes
         self._held: dict[str, tuple[str, ...]] = {}  # subject -> its credential ids, sorted
         self._accounts: dict[str, _Account] = {}  # user:… and virtualaccount:…
@@ -89,7 +89,7 @@ class Directory:
         return self._principal(token, now)
 
     def recheck(self, principal: Principal, now: datetime) -> Principal:
-        """The same caller as of now, for a stream that is still open (peers.md K17).
+        """The same caller as of now, for a stream that is still open (docs/attacks.md K17).
 
         Raises:
             Unauthenticated: the credential or the account has ended since.

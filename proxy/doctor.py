@@ -27,7 +27,7 @@ SLOW_SYNC_MS = 10.0  # a decision waits for one fdatasync
 VERY_SLOW_SYNC_MS = 100.0
 OPEN_FILES = 4096  # two sockets a request, and the journal's segments
 FREE_BYTES = 1 << 30
-CLOCK_TOLERANCE = 2.0  # seconds, design section 12
+CLOCK_TOLERANCE = 2.0  # seconds
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)  # a clock before this was never set
 _VOLATILE = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 

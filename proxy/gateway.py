@@ -1,6 +1,6 @@
 """The data plane: one coroutine, from a request's first byte to the record of its last.
 
-`Gateway.handle` walks a request through design section 4: route, credential, then `relay.py` (a model
+`Gateway.handle` walks a request through: route, credential, then `relay.py` (a model
 request) or `listing.py` (what may be used). There is no chain of middleware; it waits for nothing but
 the body, the journal and the upstream. The aiohttp server around it is `server.py`.
 """

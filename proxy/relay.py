@@ -1,4 +1,4 @@
-"""A model request: body, decision, upstream, answer (design section 4, steps 2 to 7).
+"""A model request: body, decision, upstream, answer.
 
 The decided model is what goes upstream: it is spliced in at its place and nothing else of the body
 changes. No byte reaches the caller before the decision is on the disk. An answer passes through as it

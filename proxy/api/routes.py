@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/api/v1"
 SELF = "self:caller"
-# The routes that take no bearer token: an exact list in code (peers.md A2).
+# The routes that take no bearer token: an exact list in code (docs/attacks.md A2).
 PUBLIC = frozenset({"POST /first-admin"})
 
 ANY_TOKEN = frozenset({CredentialKind.PAT, CredentialKind.VAT})

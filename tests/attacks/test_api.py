@@ -1,4 +1,4 @@
-"""Attacks on the control plane, by their number in the list of advisories (peers.md 5.1, 3.5, 3.8)."""
+"""Attacks on the control plane, by their number in the list of advisories (docs/attacks.md 5.1, 3.5, 3.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks on routing, framing and identity at the HTTP layer; numbers are those of peers.md."""
+"""Attacks on routing, framing and identity at the HTTP layer; numbers are those of docs/attacks.md."""
 
 from __future__ import annotations
 

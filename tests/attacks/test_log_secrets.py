@@ -2,7 +2,7 @@
 
 What may stand where: a token, a provider's key, a body and an upstream's text stand nowhere but in the answer
 to who sent or asked for them. A person's address stands in the `people` table, from which it can be erased.
-Numbers are those of peers.md (5.5 I8; 3.8 L8, L9, L10).
+Numbers are those of docs/attacks.md (5.5 I8; 3.8 L8, L9, L10).
 """
 
 from __future__ import annotations

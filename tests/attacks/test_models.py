@@ -1,4 +1,4 @@
-"""Who may use which model: an empty list is nothing, and the list is the call. Numbers: peers.md 3.6."""
+"""Who may use which model: an empty list is nothing, and the list is the call. Numbers: docs/attacks.md 3.6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store is locked, damaged, gone or slow while it serves; parts fail. Numbers: peers.md 3.9 and 5.5.
+"""The store is locked, damaged, gone or slow while it serves; parts fail. Numbers: docs/attacks.md 3.9 and 5.5.
 
 What is ours is a 503 with `Retry-After`, never a 401 or a 403; what is known is served until it is too old;
 and nothing needs a restart.

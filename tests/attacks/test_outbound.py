@@ -1,4 +1,4 @@
-"""Attacks on the way out: peers.md 5.2 (B1-B8), 5.5 I1 and A3, and upstreams that lie."""
+"""Attacks on the way out: docs/attacks.md 5.2 (B1-B8), 5.5 I1 and A3, and upstreams that lie."""
 
 from __future__ import annotations
 

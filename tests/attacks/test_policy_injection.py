@@ -1,4 +1,4 @@
-"""Texts that people choose never become policy. Numbers are those of peers.md 5.5 (I5, I6) and 5.1 (A7, A13)."""
+"""Texts that people choose never become policy. Numbers are those of docs/attacks.md 5.5 (I5, I6) and 5.1 (A7, A13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken away is gone on the next request, whoever held what. Numbers are those of peers.md 3.1."""
+"""What is taken away is gone on the next request, whoever held what. Numbers are those of docs/attacks.md 3.1."""
 
 from __future__ import annotations
 

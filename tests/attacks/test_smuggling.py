@@ -1,4 +1,4 @@
-"""I1: where one request ends has one reading. Raw bytes to both planes; numbers are those of peers.md 5.5.
+"""I1: where one request ends has one reading. Raw bytes to both planes; numbers are those of docs/attacks.md 5.5.
 
 Every attempt carries a second request that would be answered with 200 if it were taken for one. Either
 the first is refused and the connection ends, or the bytes are what the standard says they are.

@@ -1,6 +1,6 @@
 """What is not there cannot be attacked: served files, started programs, unpinned parts, sister installations.
 
-Numbers are those of peers.md 5.1 (A11, A12), 5.2 (B5, B6) and 5.5 (I2).
+Numbers are those of docs/attacks.md 5.1 (A11, A12), 5.2 (B5, B6) and 5.5 (I2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attacks on tokens. Numbers are those of peers.md, sections 3.1, 5.1 and 5.5."""
+"""Attacks on tokens. Numbers are those of docs/attacks.md, sections 3.1, 5.1 and 5.5."""
 
 from __future__ import annotations
 

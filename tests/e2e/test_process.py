@@ -127,7 +127,7 @@ async def test_a_second_start_keeps_the_demo_s_tokens(tmp_path: Path) -> None:
 
 
 async def test_workers_share_the_port_a_revocation_and_their_metrics(tmp_path: Path) -> None:
-    # peers.md K2: deleted in one process, refused by the other within its poll
+    # docs/attacks.md K2: deleted in one process, refused by the other within its poll
     async with served(tmp_path / "var", workers=2, GATEWARDEN_DEMO="true") as gateway:
         variables = demo.read(gateway.data / "demo.env")
         alice = {"authorization": f"Bearer {variables['DEMO_TOKEN_ALICE']}"}
@@ -178,7 +178,7 @@ async def test_a_port_that_is_taken_is_named_plainly(tmp_path: Path) -> None:
 
 
 async def test_the_first_admin_takes_the_offer_once(tmp_path: Path) -> None:
-    # peers.md D8: from nothing to an administrator
+    # docs/attacks.md D8: from nothing to an administrator
     async with served(tmp_path / "var") as gateway:
         offer = (gateway.data / "first-admin").read_text().strip()
         async with aiohttp.ClientSession(gateway.url) as session:

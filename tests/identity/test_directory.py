@@ -1,4 +1,4 @@
-"""Who a token is, at every instant and after every change. Numbers are those of peers.md."""
+"""Who a token is, at every instant and after every change. Numbers are those of docs/attacks.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may make which change. Each line of the matrix is tried by somebody who must fail (peers.md 3.5)."""
+"""Who may make which change. Each line of the matrix is tried by somebody who must fail (docs/attacks.md 3.5)."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_what_the_host_alone_writes_nobody_else_does(who: str) -> None:
 
 
 def test_a_managers_account_is_bound_to_the_team_and_an_admins_is_not() -> None:
-    # peers.md T1, T3: what a manager makes can never do more than the team.
+    # docs/attacks.md T1, T3: what a manager makes can never do more than the team.
     def bound(made: Plan) -> object:
         (change,) = made.documents
         assert change.after is not None
@@ -289,7 +289,7 @@ def test_a_grant_to_somebody_suspended_is_judged_when_it_is_written() -> None:
 
 
 def test_a_restricted_token_makes_no_stronger_token() -> None:
-    # peers.md T8.
+    # docs/attacks.md T8.
     made = house()
     pairs = [
         {"actions": ["self:manage-tokens"], "resources": ["self:caller"]},

@@ -41,7 +41,7 @@ def codes(error: pytest.ExceptionInfo[InvalidDocuments]) -> set[str]:
 
 
 def test_documents_applied_again_are_no_change() -> None:
-    # peers.md G1: apply, then plan is empty.
+    # docs/attacks.md G1: apply, then plan is empty.
     documents = (
         user(ANN, roles=["auditor"], displayName="Ann"),
         team("search", ANN, BOB, managers=[BOB]),
@@ -272,7 +272,7 @@ def test_credentials_end_with_their_owner() -> None:
 
 
 def test_leaving_a_team_ends_the_tokens_that_were_bound_to_it() -> None:
-    # peers.md T6.
+    # docs/attacks.md T6.
     house = House(team("s", ANN, BOB), user(ANN))
     house.put(credential("a1", A, team="s"), credential("a2", A), credential("b1", B, team="s"))
     made = house.put(team("s", BOB))
@@ -282,7 +282,7 @@ def test_leaving_a_team_ends_the_tokens_that_were_bound_to_it() -> None:
 
 
 def test_the_owner_of_a_credential_never_changes() -> None:
-    # peers.md T2.
+    # docs/attacks.md T2.
     house = House(user(ANN), user(BOB))
     house.put(credential("a1", A))
     with pytest.raises(InvalidDocuments) as caught:
@@ -306,7 +306,7 @@ def test_a_team_that_cannot_be_deleted_says_what_hangs_on_it_and_what_to_do() ->
 
 
 def test_a_team_that_owns_accounts_is_deleted_only_with_them_or_without() -> None:
-    # peers.md R9.
+    # docs/attacks.md R9.
     house = House(team("s"), team("t"), virtual("v", ownedBy={"team": "s"}))
     with pytest.raises(GuardRefused):
         house.plan(deletes=[("team", "s")])
@@ -322,7 +322,7 @@ def test_a_deletion_says_what_it_leaves_dangling_and_commits() -> None:
 
 
 def test_removing_the_last_subject_never_widens() -> None:
-    # peers.md T14.
+    # docs/attacks.md T14.
     house = House(
         team("s"),
         account(

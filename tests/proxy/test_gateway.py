@@ -179,7 +179,7 @@ async def test_401s_are_counted_by_address_and_minute(tmp_path: Path) -> None:
 async def test_one_secret_in_two_headers_is_one_credential_and_two_secrets_are_refused(
     tmp_path: Path,
 ) -> None:
-    # peers.md I4
+    # docs/attacks.md I4
     async with world(tmp_path) as w:
         assert (await w.call(headers={"x-api-key": w.tokens["ann"]})).status == 200
         got = await w.call(headers={"x-api-key": w.tokens["ben"]})
@@ -206,7 +206,7 @@ async def test_refusals_beyond_the_rate_get_429_and_one_counting_record(tmp_path
 
 
 async def test_a_policy_that_is_too_old_is_a_503_and_never_a_401(tmp_path: Path) -> None:
-    # peers.md D1, D4
+    # docs/attacks.md D1, D4
     async with world(tmp_path) as w:
         w.policy.stale = 600.5
         for who in ("ann", None):
@@ -237,7 +237,7 @@ class Failing:
 
 
 async def test_a_list_that_cannot_be_made_is_a_503_without_the_cause(tmp_path: Path) -> None:
-    # peers.md I11
+    # docs/attacks.md I11
     async with world(tmp_path) as w:
         w.policy.engine = Failing(w.policy.engine)  # type: ignore[assignment]
         got = await w.call("/v1/models", method="GET")
@@ -294,7 +294,7 @@ async def test_x_min_epoch_waits_for_the_epoch_or_says_why_not(tmp_path: Path) -
 
 
 async def test_pinned_metadata_stands_apart_from_what_the_caller_claims(tmp_path: Path) -> None:
-    # peers.md I9
+    # docs/attacks.md I9
     async with world(tmp_path, documents=[pins_for("team:search", cost="c-1")]) as w:
         await w.call(headers={"x-gatewarden-metadata": '{"cost": "c-999", "run": "7"}'})
         record = (await w.records("request"))[0]
@@ -327,7 +327,7 @@ async def test_an_upstreams_error_passes_through_and_is_marked(tmp_path: Path) -
 async def test_an_upstream_that_refuses_our_key_is_a_502_that_does_not_quote_it(
     tmp_path: Path, status: int
 ) -> None:
-    # peers.md D1: a 401 sends people to rotate good keys
+    # docs/attacks.md D1: a 401 sends people to rotate good keys
     async def refuses(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": f"bad key {UPSTREAM_KEY}"}, status=status)
 
@@ -378,7 +378,7 @@ async def test_what_the_upstream_says_of_itself_does_not_reach_the_caller(tmp_pa
 
 
 async def test_anthropic_routes_speak_anthropic_in_answers_and_errors(tmp_path: Path) -> None:
-    # peers.md D7
+    # docs/attacks.md D7
     body = {"model": "claude/sonnet", "max_tokens": 5, "messages": []}
     async with world(tmp_path) as w:
         headers = {"x-api-key": w.tokens["ann"], "anthropic-version": "2023-06-01"}

@@ -1,4 +1,4 @@
-"""Which addresses may be dialled (peers.md B3, B4, B8)."""
+"""Which addresses may be dialled (docs/attacks.md B3, B4, B8)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_plain_address_passes(url: str) -> None:
 
 
 def test_a_listed_network_is_allowed_and_nothing_beside_it() -> None:
-    # peers.md B8: cluster-local upstreams are the operator's choice
+    # docs/attacks.md B8: cluster-local upstreams are the operator's choice
     guard = Guard.of(["10.1.0.0/16", "fd00:1::/32", "127.0.0.1"])
     for text in ("10.1.2.3", "fd00:1::5", "127.0.0.1", "8.8.8.8"):
         assert guard.allows(ipaddress.ip_address(text))

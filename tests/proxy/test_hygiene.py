@@ -1,4 +1,4 @@
-"""What of a header list may pass, outwards and back (peers.md A3, H3)."""
+"""What of a header list may pass, outwards and back (docs/attacks.md A3, H3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/models`: the list, one model, and the call say the same (peers.md M1-M4, M8, M10)."""
+"""`/v1/models`: the list, one model, and the call say the same (docs/attacks.md M1-M4, M8, M10)."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _fail(api_key: str, token: str) -> None:
 def test_a_traceback_shows_no_locals_and_no_token(
     capsys: pytest.CaptureFixture[str], terminal: bool, library: bool
 ) -> None:
-    # peers.md I8: the pretty tracebacks of a terminal print the values of locals
+    # docs/attacks.md I8: the pretty tracebacks of a terminal print the values of locals
     logs.configure("info", terminal=terminal)
     token = mint(CredentialKind.PAT).secret
     try:
@@ -80,7 +80,7 @@ def test_a_traceback_shows_no_locals_and_no_token(
 
 
 def test_a_process_that_configures_nothing_shows_no_locals_and_writes_to_standard_error() -> None:
-    # peers.md I8; a command on the host prints JSON on standard output
+    # docs/attacks.md I8; a command on the host prints JSON on standard output
     code = (
         "from proxy import logs\n"
         "def fail(api_key):\n"

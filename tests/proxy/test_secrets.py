@@ -1,4 +1,4 @@
-"""From a reference to a value, and never to anybody else (design section 7, invariant 10)."""
+"""From a reference to a value, and never to anybody else."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def entry(*documents: DocumentChange) -> Entry:
 
 
 async def test_a_revoked_credential_cuts_its_open_streams_and_no_others(tmp_path: Path) -> None:
-    # design 5.9; peers.md K17
+    # design 5.9; docs/attacks.md K17
     hold = asyncio.Event()
     async with world(tmp_path, rows=[row("g", "user:u-ben", "team:search")]) as w:
         w.answers(streams(EVENTS[:1], hold=hold))
@@ -254,7 +254,7 @@ async def test_a_credential_that_expires_cuts_its_stream(tmp_path: Path) -> None
 
 
 async def test_a_credential_that_ends_before_the_first_byte_gets_no_stream(tmp_path: Path) -> None:
-    # peers.md K4, K17: the upstream is silent for so long that the credential ends meanwhile
+    # docs/attacks.md K4, K17: the upstream is silent for so long that the credential ends meanwhile
     async with world(tmp_path, rows=[row("g", "virtualaccount:checkout", "team:search")]) as w:
         silent = streams(EVENTS[:1], hold=asyncio.Event())
 

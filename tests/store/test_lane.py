@@ -36,7 +36,7 @@ async def test_an_error_of_sqlite_is_a_store_that_does_not_answer(lane: Lane) ->
 
 
 async def test_nobody_queues_behind_what_was_given_up_until_it_has_ended(lane: Lane) -> None:
-    # peers.md D6
+    # docs/attacks.md D6
     gate = threading.Event()
     try:
         with pytest.raises(StoreUnavailable, match="in time"):

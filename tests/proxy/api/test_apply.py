@@ -171,7 +171,7 @@ async def test_a_refusal_does_not_say_whether_the_document_exists(stack: Stack) 
 
 
 async def test_nobody_applies_a_right_that_he_may_not_grant(stack: Stack) -> None:
-    # peers.md T1: security admins write policies, and grant nothing by it
+    # docs/attacks.md T1: security admins write policies, and grant nothing by it
     rule = {
         "type": "policy",
         "name": "gift",

@@ -28,7 +28,7 @@ from proxy.api.problem import BadBody, BadQuery
         (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), "nested deeper"),
         (b'{"a": ' + b"9" * 5000 + b"}", "too long"),
         (b"", "is not JSON"),
-        # peers.md A7: nothing is a query operator
+        # docs/attacks.md A7: nothing is a query operator
         (b'{"name": {"$ne": ""}}', "is not a field"),
         (b'{"$where": "sleep(1)"}', "is not a field"),
     ],

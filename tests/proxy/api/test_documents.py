@@ -34,7 +34,7 @@ async def test_put_creates_then_replaces_then_changes_nothing(stack: Stack) -> N
 
 
 async def test_what_was_read_can_be_put_back_and_changes_nothing(stack: Stack) -> None:
-    # peers.md G1: read-back equality
+    # docs/attacks.md G1: read-back equality
     for path in (
         "/teams/search",
         "/users/root@example.com",

@@ -1,4 +1,4 @@
-"""Every route × every kind of caller (peers.md A4, T5). A route without a line here fails.
+"""Every route × every kind of caller (docs/attacks.md A4, T5). A route without a line here fails.
 
 Statuses by column: nobody, a plain member of team search, its manager, a security admin, an auditor, a
 tenant admin with a personal token, the member's restricted token, a virtual account that holds

@@ -58,7 +58,7 @@ def test_every_route_that_changes_something_takes_no_get() -> None:
 
 
 def test_no_answer_has_a_field_for_a_digest_or_a_stored_secret() -> None:
-    # peers.md A6: a stored hash is never returned
+    # docs/attacks.md A6: a stored hash is never returned
     shown = {"TokenCreated", "VirtualAccountToken", "RegeneratedAnswer", "PutAnswer"}
     for route in ROUTES:
         fields = set(route.answer.model_fields)

@@ -105,7 +105,7 @@ MUTATING = [route.name for route in ROUTES if route.mutates and not route.public
 
 @pytest.mark.parametrize("name", MUTATING)
 async def test_every_mutating_route_writes_an_entry(stack: Stack, name: str) -> None:
-    # peers.md L11, L12, L13: with actor, source and request id
+    # docs/attacks.md L11, L12, L13: with actor, source and request id
     await stack.commit(*BEFORE)
     if "unbind" in name:
         bot = {"type": "virtual-account", "name": "bot", "ownedBy": {"team": "search"}, **BOUNDED}
@@ -126,7 +126,7 @@ async def test_every_mutating_route_writes_an_entry(stack: Stack, name: str) -> 
 
 
 async def test_a_policy_that_is_too_old_decides_nothing(stack: Stack) -> None:
-    # peers.md D1: our own fault is 503, never 401 or 403
+    # docs/attacks.md D1: our own fault is 503, never 401 or 403
     stack.now[0] = NOW + timedelta(seconds=601)
     got = await stack.call("GET", "/whoami")
     assert (got.status, got.code) == (503, "policy_stale") and got.headers["retry-after"]

@@ -82,7 +82,7 @@ async def test_a_day_ends_at_the_following_midnight(stack: Stack) -> None:
     ],
 )
 async def test_an_impossible_token_is_refused(stack: Stack, body: object) -> None:
-    # peers.md A8: who a token is for comes from the credential, never from the body
+    # docs/attacks.md A8: who a token is for comes from the credential, never from the body
     got = await stack.call("POST", "/personal-access-tokens", body, who="member")
     assert got.status == 400, got.raw
 
@@ -158,7 +158,7 @@ async def test_nobody_mints_for_another_user_with_a_personal_token(stack: Stack)
     got = await stack.call("POST", "/personal-access-tokens/for-user", body, who="root")
     assert (got.status, got.code) == (403, "credential_not_accepted")
     record = stack.record(got.headers["x-decision-id"])
-    assert "outside_token" in str(record)  # peers.md T8: the refused use is logged
+    assert "outside_token" in str(record)  # docs/attacks.md T8: the refused use is logged
 
 
 async def test_an_operator_account_mints_for_a_user(stack: Stack) -> None:

@@ -84,7 +84,7 @@ def test_a_base_url_takes_both_dialects_to_one_host(base: str, chat: str, messag
 
 @pytest.mark.parametrize("region", [None, "us-east-1.evil.example", "x#", "a/b", "a@b", "a%2e"])
 def test_a_region_cannot_move_the_host(region: str | None) -> None:
-    # peers.md B2
+    # docs/attacks.md B2
     problem = upstream_of("aws-bedrock", region=region).problem
     assert isinstance(problem, UpstreamMisconfigured) and "region" in problem.message
 

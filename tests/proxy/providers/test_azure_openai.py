@@ -57,7 +57,7 @@ def test_a_wrong_document_gives_a_problem_that_names_the_field(
 
 @pytest.mark.parametrize("deployment", ["../admin", "a#b", "a?b", "a%2Fb", "a@b", "a\\b", ".."])
 def test_a_deployment_cannot_leave_its_place_in_the_path(deployment: str) -> None:
-    # peers.md B2
+    # docs/attacks.md B2
     integration = {"type": "x", "name": "mini", "model_id": deployment}
     upstream = upstream_of(
         "azure-openai",

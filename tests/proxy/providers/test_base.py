@@ -1,4 +1,4 @@
-"""Addresses are built from parsed parts; no part can move the host or climb (peers.md B2, I3)."""
+"""Addresses are built from parsed parts; no part can move the host or climb (docs/attacks.md B2, I3)."""
 
 from __future__ import annotations
 
