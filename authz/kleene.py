@@ -59,11 +59,6 @@ class Reading:
         self.outcomes: dict[str, bool | None] = {}
         self._seen: dict[str, object] | None = None
 
-    def turn_to(self, resource: str) -> None:
-        """The next question is about `resource`: what was read of the last one is not its answer."""
-        self.resource = resource
-        self.outcomes = {}
-
     def value(self, field: str) -> object:
         """The value of a field, or MISSING. What belongs to the question is never taken from the caller."""
         own = _OWN.get(field)

@@ -19,7 +19,7 @@ that these rights are policy too. What decides:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from authz.conditions import Context
@@ -40,6 +40,7 @@ from policies.errors import NotAuthorised
 from policies.naming import HOST_FAMILIES, KIND_OF_FAMILY, Key
 from policies.secrets import host_references
 from policies.truefoundry import actions_of
+from policies.verbs import VERBS
 
 if TYPE_CHECKING:
     from policies.change import Delta, DocumentChange, Plan
@@ -53,36 +54,6 @@ class Judge(Protocol):
     def decide(self, asker: Asker, action: str, resource: str, context: Context) -> Decision: ...
     def knows(self, resource: str) -> bool: ...
     def subject_closure(self, subject: str) -> frozenset[str]: ...
-
-
-_WRITE: Mapping[str, Action] = {
-    "user": Action.USER_WRITE,
-    "team": Action.TEAM_WRITE,
-    "role": Action.ROLE_WRITE,
-    "virtual-account": Action.VIRTUAL_ACCOUNT_WRITE,
-    "provider-account": Action.PROVIDER_ACCOUNT_WRITE,
-    "policy": Action.POLICY_WRITE,
-    "resource-group": Action.POLICY_WRITE,
-    "gateway-data-access-config": Action.GATEWAY_CONFIG_WRITE,
-    "gateway-metadata-config": Action.GATEWAY_CONFIG_WRITE,
-}
-_CREATE: Mapping[str, Action] = {
-    "user": Action.USER_CREATE,
-    "team": Action.TEAM_CREATE,
-    "virtual-account": Action.VIRTUAL_ACCOUNT_CREATE,
-    "provider-account": Action.PROVIDER_ACCOUNT_CREATE,
-}
-_DELETE: Mapping[str, Action] = {
-    "user": Action.USER_DELETE,
-    "team": Action.TEAM_DELETE,
-    "role": Action.ROLE_DELETE,
-    "virtual-account": Action.VIRTUAL_ACCOUNT_DELETE,
-    "provider-account": Action.PROVIDER_ACCOUNT_DELETE,
-    "policy": Action.POLICY_DELETE,
-    "resource-group": Action.POLICY_DELETE,
-    "gateway-data-access-config": Action.GATEWAY_CONFIG_DELETE,
-    "gateway-metadata-config": Action.GATEWAY_CONFIG_DELETE,
-}
 
 
 def authorise(engine: Judge, asker: Asker, plan: Plan, context: Context) -> None:
@@ -182,14 +153,14 @@ class _Judgement:
         if family == "role-binding":
             yield from self._binding(delta)
         elif after is None:
-            yield _DELETE[family], thing
+            yield VERBS[family].delete, thing
         elif before is None:
             owner = after.owned_by if isinstance(after, VirtualAccount) else None
             yield self._create(family, owner.team if owner is not None else None)
         elif isinstance(before, Team) and isinstance(after, Team):
             yield from self._team(thing, before, after)
         else:
-            yield _WRITE[family], thing
+            yield VERBS[family].write, thing
         if name in self._plan.readdressed and before is not None:
             yield from self._acting_as(thing)  # who has the address can sign in as this user
         if isinstance(after, VirtualAccount) and isinstance(before, VirtualAccount):
@@ -201,7 +172,7 @@ class _Judgement:
 
     def _create(self, family: str, owner: str | None) -> Need:
         """The right to create: on the container, or for an owned account on the team that owns it."""
-        action = _CREATE.get(family, _WRITE[family])
+        action = VERBS[family].create
         need = (action, f"any:{KIND_OF_FAMILY[family].value}")
         if owner is None or f"team:{owner}" in self._new or self.may(need):
             return need

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from authz.vocabulary import Action, Kind, make_id
 from policies.provider_accounts import PROVIDER_TYPES
+from policies.verbs import VERBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,26 @@ class Collection:
     family: str
     types: tuple[str, ...]
     kind: Kind
-    read: Action
-    write: Action
-    create: Action
-    delete: Action
     also: tuple[Action, ...] = ()
     asked_on: str = ""  # every question is asked on this id instead of the thing's own
     fixed_name: str = ""  # the only document of its kind; its path has no name
     example: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def read(self) -> Action:
+        return VERBS[self.family].read
+
+    @property
+    def write(self) -> Action:
+        return VERBS[self.family].write
+
+    @property
+    def create(self) -> Action:
+        return VERBS[self.family].create
+
+    @property
+    def delete(self) -> Action:
+        return VERBS[self.family].delete
 
     @property
     def container(self) -> str:
@@ -51,10 +64,6 @@ USERS = Collection(
     "user",
     ("user",),
     Kind.USER,
-    Action.USER_READ,
-    Action.USER_WRITE,
-    Action.USER_CREATE,
-    Action.USER_DELETE,
     (Action.ROLE_ASSIGN,),
     example={"type": "user", "name": "ann@example.com", "roles": ["tenant-member"]},
 )
@@ -64,10 +73,6 @@ TEAMS = Collection(
     "team",
     ("team",),
     Kind.TEAM,
-    Action.TEAM_READ,
-    Action.TEAM_WRITE,
-    Action.TEAM_CREATE,
-    Action.TEAM_DELETE,
     (Action.TEAM_MANAGE_MEMBERS, Action.ROLE_ASSIGN),
     example={"type": "team", "name": "search", "members": ["ann@example.com"]},
 )
@@ -77,10 +82,6 @@ ROLES = Collection(
     "role",
     ("role",),
     Kind.ROLE,
-    Action.ROLE_READ,
-    Action.ROLE_WRITE,
-    Action.ROLE_WRITE,
-    Action.ROLE_DELETE,
     example={
         "type": "role",
         "name": "reader",
@@ -94,10 +95,6 @@ ROLE_BINDINGS = Collection(
     "role-binding",
     ("role-binding",),
     Kind.ROLE_BINDING,
-    Action.ROLE_READ,
-    Action.ROLE_ASSIGN,
-    Action.ROLE_ASSIGN,
-    Action.ROLE_ASSIGN,
     (Action.ACCESS_GRANT,),
     asked_on="any:role",  # bindings are about roles; the vocabulary has no action of their own
     example={
@@ -119,10 +116,6 @@ PROVIDER_ACCOUNTS = Collection(
     "provider-account",
     PROVIDER_TYPES,
     Kind.PROVIDER_ACCOUNT,
-    Action.PROVIDER_ACCOUNT_READ,
-    Action.PROVIDER_ACCOUNT_WRITE,
-    Action.PROVIDER_ACCOUNT_CREATE,
-    Action.PROVIDER_ACCOUNT_DELETE,
     (Action.ACCESS_GRANT,),
     example={
         "type": "provider-account/echo",
@@ -136,10 +129,6 @@ VIRTUAL_ACCOUNTS = Collection(
     "virtual-account",
     ("virtual-account",),
     Kind.VIRTUAL_ACCOUNT,
-    Action.VIRTUAL_ACCOUNT_READ,
-    Action.VIRTUAL_ACCOUNT_WRITE,
-    Action.VIRTUAL_ACCOUNT_CREATE,
-    Action.VIRTUAL_ACCOUNT_DELETE,
     example={"type": "virtual-account", "name": "checkout", "ownedBy": {"team": "search"}},
 )
 POLICIES = Collection(
@@ -148,10 +137,6 @@ POLICIES = Collection(
     "policy",
     ("policy",),
     Kind.POLICY,
-    Action.POLICY_READ,
-    Action.POLICY_WRITE,
-    Action.POLICY_WRITE,
-    Action.POLICY_DELETE,
     example={
         "type": "policy",
         "name": "no-weekends",
@@ -173,10 +158,6 @@ RESOURCE_GROUPS = Collection(
     "resource-group",
     ("resource-group",),
     Kind.RESOURCE_GROUP,
-    Action.POLICY_READ,
-    Action.POLICY_WRITE,
-    Action.POLICY_WRITE,
-    Action.POLICY_DELETE,
     example={"type": "resource-group", "name": "premium", "resources": ["model:acme/mini"]},
 )
 DATA_ACCESS = Collection(
@@ -185,10 +166,6 @@ DATA_ACCESS = Collection(
     "gateway-data-access-config",
     ("gateway-data-access-config",),
     Kind.GATEWAY_CONFIG,
-    Action.GATEWAY_CONFIG_READ,
-    Action.GATEWAY_CONFIG_WRITE,
-    Action.GATEWAY_CONFIG_WRITE,
-    Action.GATEWAY_CONFIG_DELETE,
     fixed_name="data-access",
     example={
         "type": "gateway-data-access-config",
@@ -209,10 +186,6 @@ METADATA = Collection(
     "gateway-metadata-config",
     ("gateway-metadata-config",),
     Kind.GATEWAY_CONFIG,
-    Action.GATEWAY_CONFIG_READ,
-    Action.GATEWAY_CONFIG_WRITE,
-    Action.GATEWAY_CONFIG_WRITE,
-    Action.GATEWAY_CONFIG_DELETE,
     fixed_name="metadata",
     example={
         "type": "gateway-metadata-config",

@@ -7,7 +7,6 @@ address without `/v1`, as Anthropic's own clients have it; one that ends in `/v1
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from yarl import URL
 
@@ -15,40 +14,24 @@ from proxy.providers.base import (
     ANTHROPIC_OPERATIONS,
     Account,
     Dialect,
-    Headers,
     Operation,
-    Prepared,
-    Secret,
-    Upstream,
-    api_key,
     base_of,
     join,
     operation_routes,
-    route,
 )
+from proxy.providers.keyed import Keyed
 
 BASE_URL = "https://api.anthropic.com"
 
 
-class Anthropic:
+class Anthropic(Keyed):
     name = "anthropic"
     dialects = frozenset({Dialect.ANTHROPIC})
+    key_header = "x-api-key"
+    key_prefix = ""
 
     def routes(self, account: Account, model_id: str) -> Mapping[Operation, URL]:
         base = base_of(account, BASE_URL)
         if base.raw_path.rstrip("/").rpartition("/")[2] != "v1":
             base = join(base, "v1")
         return operation_routes(base, ANTHROPIC_OPERATIONS)
-
-    def prepare(
-        self,
-        upstream: Upstream,
-        operation: Operation,
-        headers: Headers,
-        body: bytes,
-        secret: Secret | None,
-        now: datetime,
-    ) -> Prepared:
-        url = route(upstream, operation)
-        headers.append(("x-api-key", api_key(upstream, secret)))
-        return Prepared("POST", url, headers, body)

@@ -10,25 +10,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 
 from yarl import URL
 
 from proxy.providers.base import (
     Account,
     Dialect,
-    Headers,
     Operation,
-    Prepared,
-    Secret,
-    Upstream,
     UpstreamMisconfigured,
-    api_key,
     component,
     join,
     operation_routes,
-    route,
 )
+from proxy.providers.keyed import Keyed
 
 _BY_DEPLOYMENT = frozenset(
     {
@@ -46,9 +40,11 @@ _ALL = _BY_DEPLOYMENT | {Operation.RESPONSES}
 _DATED = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(?:-preview)?\Z")
 
 
-class AzureOpenAI:
+class AzureOpenAI(Keyed):
     name = "azure-openai"
     dialects = frozenset({Dialect.OPENAI})
+    key_header = "api-key"
+    key_prefix = ""
 
     def routes(self, account: Account, model_id: str) -> Mapping[Operation, URL]:
         if account.base_url is None:
@@ -72,19 +68,6 @@ class AzureOpenAI:
         dated = operation_routes(join(base, "openai", "deployments", deployment), _BY_DEPLOYMENT)
         dated[Operation.RESPONSES] = join(base, "openai", "responses")
         return {op: url.with_query({"api-version": version}) for op, url in dated.items()}
-
-    def prepare(
-        self,
-        upstream: Upstream,
-        operation: Operation,
-        headers: Headers,
-        body: bytes,
-        secret: Secret | None,
-        now: datetime,
-    ) -> Prepared:
-        url = route(upstream, operation)
-        headers.append(("api-key", api_key(upstream, secret)))
-        return Prepared("POST", url, headers, body)
 
 
 def _resource(base: URL) -> URL:

@@ -8,7 +8,6 @@ them): which organisation pays is the account's business.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from yarl import URL
 
@@ -16,37 +15,20 @@ from proxy.providers.base import (
     OPENAI_OPERATIONS,
     Account,
     Dialect,
-    Headers,
     Operation,
-    Prepared,
-    Secret,
-    Upstream,
-    api_key,
     base_of,
     operation_routes,
-    route,
 )
+from proxy.providers.keyed import Keyed
 
 BASE_URL = "https://api.openai.com/v1"
 
 
-class OpenAI:
+class OpenAI(Keyed):
     name = "openai"
     dialects = frozenset({Dialect.OPENAI})
     operations = OPENAI_OPERATIONS - {Operation.RERANK}
+    address = BASE_URL  # unless the document has another
 
     def routes(self, account: Account, model_id: str) -> Mapping[Operation, URL]:
-        return operation_routes(base_of(account, BASE_URL), self.operations)
-
-    def prepare(
-        self,
-        upstream: Upstream,
-        operation: Operation,
-        headers: Headers,
-        body: bytes,
-        secret: Secret | None,
-        now: datetime,
-    ) -> Prepared:
-        url = route(upstream, operation)
-        headers.append(("authorization", f"Bearer {api_key(upstream, secret)}"))
-        return Prepared("POST", url, headers, body)
+        return operation_routes(base_of(account, self.address), self.operations)
