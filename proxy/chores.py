@@ -136,7 +136,8 @@ class Chores:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._runtime.changes.run_feed(stop))
+            every = self._runtime.settings.policy.poll_seconds
+            group.create_task(self._runtime.changes.run_feed(stop, every))
             group.create_task(each(TICK_SECONDS, stop, self._tick))
             group.create_task(each(TICK_SECONDS, stop, self._credentials_ready))
             group.create_task(each(TICK_SECONDS, stop, self._sweep))

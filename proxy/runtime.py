@@ -33,6 +33,8 @@ class PolicyOf(Protocol):
 
     @property
     def max_stale(self) -> float: ...
+    @property
+    def poll_seconds(self) -> float: ...
 
 
 class SettingsOf(Protocol):

@@ -21,7 +21,7 @@ from policies.documents import Document
 from policies.estate import Names
 from store.committing import ATTEMPTS, Committer
 from store.errors import HeadMoved, StoreUnavailable
-from store.feed import Alarm, Applier, Clock, Feed, Snapshot
+from store.feed import POLL_SECONDS, Alarm, Applier, Clock, Feed, Snapshot
 from store.port import Store
 from store.preparing import prepare
 from store.reading import Reading
@@ -161,9 +161,9 @@ class ChangeLog(Reading):
         """Whether this process has applied `epoch`, after at most `timeout` seconds."""
         return await self._feed.wait(epoch, timeout)
 
-    async def run_feed(self, stop: asyncio.Event) -> None:
-        """Polls each 100 ms until `stop` is set."""
-        await self._feed.run(stop)
+    async def run_feed(self, stop: asyncio.Event, seconds: float = POLL_SECONDS) -> None:
+        """Polls each `seconds` until `stop` is set."""
+        await self._feed.run(stop, seconds)
 
     # --- changes --------------------------------------------------------------------------------
 

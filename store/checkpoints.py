@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 from collections import deque
@@ -31,6 +32,8 @@ from store.segments import (
     whole_lines,
     writers,
 )
+
+_log = logging.getLogger("gatewarden.journal")
 
 CLOSE_SECONDS: Final = 2.0  # how long closing waits for the second place
 
@@ -176,8 +179,14 @@ class SecondPlace:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             append_after(self._path, b"".join(self._waiting), sync=True)
         except OSError as error:
+            if (
+                not self.error
+            ):  # said once: without the copy, a log cut at its end would go unnoticed
+                _log.error("checkpoints are not copied to the second place: %s", error)
             self.error = str(error)
         else:
+            if self.error:
+                _log.warning("checkpoints are copied to the second place again")
             self._waiting.clear()
             self.error = ""
 

@@ -260,7 +260,7 @@ class Feed:
         self._waiting = [(e, f) for e, f in self._waiting if f is not future]
         return self.head.epoch >= epoch
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, seconds: float = POLL_SECONDS) -> None:
         """Polls until `stop` is set. A store that fails is tried again; `age` tells how long it has."""
         while not stop.is_set():
             try:
@@ -278,7 +278,7 @@ class Feed:
                     self._alarm(f"the feed failed at epoch {self.head.epoch}: {error!r}")
                 _log.exception("the feed failed")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout(seconds):
                     await stop.wait()
 
 

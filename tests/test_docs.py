@@ -29,6 +29,14 @@ def test_each_setting_is_documented_with_its_default(
     assert f"| `{name}` | {shown} | {sentence} |" in OPERATIONS
 
 
+@pytest.mark.parametrize("name", [name for name, _, _ in describe()])
+def test_each_setting_is_read_by_something(name: str) -> None:
+    field = name.rpartition("__")[2].removeprefix("GATEWARDEN_").lower()
+    sources = [*(ROOT / "proxy").rglob("*.py"), ROOT / "conf/settings.py"]
+    read = re.compile(rf"\.{field}\b")
+    assert any(read.search(path.read_text("utf-8")) for path in sources), f"{name} changes nothing"
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_each_metric_is_documented(name: str) -> None:
     kind, sentence, labels = METRICS[name]

@@ -324,12 +324,15 @@ async def test_after_closing_nothing_is_taken(tmp_path: Path) -> None:
         await journal.append(decision()).durable()
 
 
-async def test_checkpoints_are_copied_to_a_second_place_that_may_fail(tmp_path: Path) -> None:
+async def test_checkpoints_are_copied_to_a_second_place_that_may_fail(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     second = tmp_path / "second"
     second.write_text("a file, not a folder")
     journal = open_journal(tmp_path / "journal", copy_to=second)
     await journal.append(decision()).durable()
     await until(lambda: bool(journal.copy_error))
+    assert "checkpoints are not copied" in caplog.text
     second.unlink()
     await journal.close()
     assert not journal.copy_error
