@@ -47,16 +47,18 @@ class Change:
     expect: Mapping[tuple[str, str], int] = field(default_factory=dict)
     comment: str = ""
     unbind: tuple[tuple[str, str], ...] = ()  # virtual accounts whose `bounded_by` is lifted
+    revision: str = ""  # of the files it came from: a git commit
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentChange:
-    """One document before and after (as stored; None = absent) and its version after."""
+    """One document before and after (as stored; None = absent), its version after, and who owns it then."""
 
     key: tuple[str, str]
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
     version: int
+    source: Source = Source.MANUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +138,6 @@ class Entry:
     hash: str
     schema: int = 1
     min_reader: int = 1
+    revision: str = (
+        ""  # the git commit of the files that the change came from, "" if it came from none
+    )

@@ -315,7 +315,7 @@ class _Work(Drafting):
                 key[0] == "user" and touched.asked and key[1] in self._resolver.people
             ):
                 version = before.version + 1 if before is not None else first_version(key)
-                yield DocumentChange(key, held, touched.after, version)
+                yield DocumentChange(key, held, touched.after, version, self._change.source)
 
     def _secrets_ended(self) -> tuple[str, ...]:
         ended: set[str] = set()

@@ -50,6 +50,7 @@ from store.journal import Journal
 from store.journal import Limits as JournalLimits
 from store.sealed import Sealer
 from store.sqlite import SqliteStore
+from store.sqlite_state import SqliteState
 from store.state import State
 
 log = logs.get("app")
@@ -97,7 +98,7 @@ def change_log(
         clock=clock.now,
         alarm=alarm,
     )
-    return changes, State(store)
+    return changes, SqliteState(store)
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ import msgspec
 from store.entries import hash_of
 from store.verify import Fault, VerifyReport
 
-LOG_WRITER = "log-writer"
+LOG_WRITER = b'"log-writer"'  # as it stands in the JSON
 
 
 class _Entry(msgspec.Struct):
@@ -24,7 +24,7 @@ class _Entry(msgspec.Struct):
 
     epoch: int
     previous: str
-    documents: list[tuple[str, str, msgspec.Raw, msgspec.Raw, int]]
+    documents: list[list[msgspec.Raw]]  # family, name, and what is not looked at
 
 
 _decode = msgspec.json.Decoder(_Entry).decode
@@ -90,8 +90,8 @@ def _read(
                 if (entry.epoch, entry.epoch) != (epoch, last + 1) or entry.previous != previous:
                     fault(epoch, "does not continue the entry before it")
                 for family, name, *_ in entry.documents:
-                    if family == LOG_WRITER:
-                        known.setdefault(name, epoch)
+                    if bytes(family) == LOG_WRITER:
+                        known.setdefault(msgspec.json.decode(name), epoch)
             last, previous = epoch, recorded
     finally:
         db.close()

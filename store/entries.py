@@ -18,8 +18,8 @@ from authz.rows import Row
 from policies.change import DocumentChange, Entry, Source
 from store.errors import LogDamaged, StoreTooNew
 
-SCHEMA = 1  # what this version writes
-READER = 1  # what this version reads
+SCHEMA = 2  # what this version writes
+READER = 2  # what this version reads: 2 brought each document's source, and the revision
 _row_values = msgspec.json.Decoder(list[str]).decode
 _entry = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -40,12 +40,14 @@ def encode(entry: Entry) -> bytes:
         "request_id": entry.request_id,
         "comment": entry.comment,
         "documents": [
-            [*change.key, change.before, change.after, change.version] for change in entry.documents
+            [*change.key, change.before, change.after, change.version, change.source.value]
+            for change in entry.documents
         ],
         "added": [[row.ptype, *row.values] for row in entry.added],
         "removed": [[row.ptype, *row.values] for row in entry.removed],
         "digest": entry.digest,
         "previous": entry.previous,
+        "revision": entry.revision,
         "schema": entry.schema,
         "min_reader": entry.min_reader,
     }
@@ -74,16 +76,19 @@ def decode(epoch: int, recorded: str, body: bytes) -> Entry:
                 f"entry {epoch} of the change log needs reader {needs}, this version is {READER}",
                 hint="update this process",
             )
+        made_by = data["source"]
         return Entry(
             epoch=int(data["epoch"]),
             at=datetime.fromisoformat(data["at"]),
             actor=data["actor"],
-            source=Source(data["source"]),
+            source=Source(made_by),
             request_id=data["request_id"],
             comment=data["comment"],
             documents=tuple(
-                DocumentChange((family, name), before, after, version)
-                for family, name, before, after, version in data["documents"]
+                DocumentChange(
+                    (family, name), before, after, version, Source(source[0] if source else made_by)
+                )
+                for family, name, before, after, version, *source in data["documents"]
             ),
             added=_rows(data["added"]),
             removed=_rows(data["removed"]),
@@ -92,6 +97,7 @@ def decode(epoch: int, recorded: str, body: bytes) -> Entry:
             hash=recorded,
             schema=int(data["schema"]),
             min_reader=needs,
+            revision=data.get("revision", ""),
         )
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise LogDamaged(f"entry {epoch} of the change log cannot be read") from error

@@ -167,6 +167,14 @@ class Store(Protocol):
 
     async def secret(self, secret_id: str) -> RawSecret | None: ...
 
+    async def rows_at(self, epoch: int, consume: Callable[[Iterator[str]], T]) -> T:
+        """What `consume` makes of the text of every row that held at `epoch`; it runs off the loop."""
+        ...
+
+    async def origins(self, rows: Iterable[str], epoch: int) -> dict[str, int]:
+        """The epoch that added each of these rows, as of `epoch`; what did not hold then is left out."""
+        ...
+
     async def rematerialise(self, epoch: int, rows: Iterable[str]) -> None:
         """Replaces the rows of now by these, which the log says they are."""
         ...

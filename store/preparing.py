@@ -24,7 +24,7 @@ from policies.naming import Key, label
 from policies.planning import Wants, plan_steps
 from policies.references import mentions_of
 from policies.secrets import SEALED
-from store.entries import SCHEMA, encode, hash_of
+from store.entries import READER, SCHEMA, encode, hash_of
 from store.facts import encode_fact
 from store.port import Batch, Head, RawDocument, RawEntry, RawSecret, Store
 from store.sealed import Sealer
@@ -185,6 +185,8 @@ def prepare(
         previous=head.hash,
         hash="",
         schema=SCHEMA,
+        min_reader=READER,
+        revision=change.revision,
     )
     body = encode(draft)
     entry = _with_hash(draft, hash_of(body))
@@ -218,7 +220,7 @@ def _documents(plan: Plan, epoch: int) -> Iterable[RawDocument]:
             yield RawDocument(
                 *change.key,
                 change.version,
-                plan.change.source.value,
+                change.source.value,
                 epoch,
                 json.dumps(change.after, ensure_ascii=False, separators=(",", ":")).encode(),
                 encode_fact(fact_of_stored(change.key, change.after)),

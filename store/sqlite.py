@@ -251,6 +251,30 @@ class SqliteStore:
         finally:
             lane.close()
 
+    async def rows_at(self, epoch: int, consume: Callable[[Iterator[str]], T]) -> T:
+        sql = "SELECT row FROM rows WHERE since <= ? AND (until IS NULL OR until > ?)"
+
+        def work(db: sqlite3.Connection) -> T:
+            return consume(row for (row,) in db.execute(sql, (epoch, epoch)))
+
+        lane = Lane("store-past")  # of its own: it may read all there is
+        try:
+            db = await lane.run(self._connect, READ_SECONDS)
+            try:
+                return await lane.run(lambda: work(db))
+            finally:
+                await lane.run(db.close)
+        finally:
+            lane.close()
+
+    async def origins(self, rows: Iterable[str], epoch: int) -> dict[str, int]:
+        sql = (
+            "SELECT row, since FROM rows WHERE since <= {epoch} AND (until IS NULL OR until > {epoch})"
+            " AND row IN ({{}})"
+        ).format(epoch=int(epoch))
+        values = [(row,) for row in rows]
+        return await self.read(lambda db: dict(_in_many(db, sql, values)))
+
     async def rematerialise(self, epoch: int, rows: Iterable[str]) -> None:
         def work(db: sqlite3.Connection) -> None:
             wanted = set(rows)

@@ -13,6 +13,7 @@ import pytest
 from policies.change import Change, DocumentChange, Entry, Source
 from policies.documents import Document, dump, parse
 from store.sqlite import SqliteStore
+from store.sqlite_state import SqliteState
 from store.state import State
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -92,5 +93,5 @@ def now() -> datetime:
 async def state(tmp_path: Path) -> AsyncIterator[State]:
     store = SqliteStore(tmp_path / "state.db")
     await store.open()
-    yield State(store)
+    yield SqliteState(store)
     await store.close()

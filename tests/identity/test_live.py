@@ -32,7 +32,7 @@ from policies.loader import shipped
 from store.changes import ChangeLog
 from store.sealed import Sealer
 from store.sqlite import SqliteStore
-from store.state import State
+from store.sqlite_state import SqliteState
 
 HOST = Origin("host", "r-1", Source.HOST)
 DAY = timedelta(days=1)
@@ -72,7 +72,7 @@ async def start(folder: Path, key: bytes, now: datetime) -> House:
         sealer=Sealer(key),
         clock=lambda: now,
     )
-    house = House(changes, Directory(), FirstAdmin(folder, State(store)), Pins(), now)
+    house = House(changes, Directory(), FirstAdmin(folder, SqliteState(store)), Pins(), now)
     for applier in (house.directory, house.first, house.pins):
         changes.subscribe(applier)
     await changes.start()

@@ -37,7 +37,7 @@ from store.changes import ChangeLog
 from store.journal import Journal
 from store.sealed import Sealer
 from store.sqlite import SqliteStore
-from store.state import State
+from store.sqlite_state import SqliteState
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 SEALING = bytes(range(32))
@@ -193,7 +193,7 @@ async def stack_on(
     clock = Clock(lambda: now[0])
     sealer = Sealer(SEALING)
     store = SqliteStore(folder / "gatewarden.db")
-    state = State(store)
+    state = SqliteState(store)
     changes = ChangeLog(
         store,
         model_text=MODEL_PATH.read_text("utf-8"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from store.sqlite import SqliteStore
+from store.sqlite_state import SqliteState
 from store.state import State
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -21,7 +22,7 @@ async def states(tmp_path: Path) -> AsyncIterator[tuple[State, State]]:
     stores = [SqliteStore(tmp_path / "s.db") for _ in range(2)]
     for store in stores:
         await store.open()
-    yield State(stores[0]), State(stores[1])
+    yield SqliteState(stores[0]), SqliteState(stores[1])
     for store in stores:
         await store.close()
 
