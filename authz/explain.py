@@ -18,10 +18,13 @@ from authz.decision import Asker, Effect, Reason
 from authz.engine import Asked, Engine
 from authz.index import Candidate
 from authz.kleene import Reading
+from authz.rows import Row
+from authz.vocabulary import Kind
 
 # A popular model has 100,000 rows: an explanation looks at so many and says that there are more.
 MOST_ROWS = 5_000
 MOST_LINKS = 10
+_GROUPS = frozenset({Kind.RESOURCE_GROUP.value, Kind.OPEN_GROUP.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class RuleSeen:
     shadow: bool = False
     condition: str = ""
     items: tuple[ItemSeen, ...] = ()
+
+    def row(self) -> Row:
+        """The row itself."""
+        values = (self.subject, self.object, self.action, self.effect, self.condition, self.rule)
+        return Row("p2" if self.shadow else "p", values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,10 @@ class Explanation:
     resource: str
     parts: tuple[PartSeen, ...]
     context: dict[str, object]
+
+    def rows(self) -> list[Row]:
+        """The rows that the explanation speaks of."""
+        return [rule.row() for part in self.parts for rule in part.rules]
 
     def as_json(self) -> dict[str, object]:
         """The explanation as JSON types."""
@@ -229,7 +241,10 @@ def _missing(
     elsewhere = (
         MissingLink("object", resource, row[1], row[5])
         for row in enforcer.index.of_subjects(subjects.keys())
-        if row[3] == "allow" and row[2] in actions and row[1] not in objects
+        if row[3] == "allow"
+        and row[2] in actions
+        and row[1] not in objects
+        and _joinable(resource, row[1])
     )
     holders = sorted({link.group for link in members})
     return (
@@ -241,6 +256,14 @@ def _missing(
         tuple(holders[:MOST_LINKS]),
         truncated or len(holders) > MOST_LINKS,
     )
+
+
+def _joinable(resource: str, group: str) -> bool:
+    """Whether a change could put the thing into `group`: nothing moves into another thing or account."""
+    kind, _, name = group.partition(":")
+    if kind == Kind.OPEN_MODELS.value:
+        return name == resource.partition(":")[2].partition("/")[0]
+    return kind in _GROUPS
 
 
 def _first(links: Iterable[MissingLink]) -> list[MissingLink]:

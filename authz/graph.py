@@ -12,7 +12,7 @@ that were committed are taken as they are.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from casbin.rbac.role_manager import RoleManager
 
@@ -144,6 +144,10 @@ class Graph(RoleManager):
         if found is None:
             return ()
         return (found,) if isinstance(found, str) else found
+
+    def children(self, name: str) -> Collection[str]:
+        """The direct members of `name` that rows name, in no order: not to be kept over a change."""
+        return self._children.get(name, {}).keys()
 
     def __contains__(self, name: str) -> bool:
         """Whether any link mentions `name`, on either side."""

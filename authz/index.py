@@ -129,6 +129,11 @@ class Index:
         for obj, shelf in self._shelves.items():
             yield from shelf.rows(obj)
 
+    def subjects(self) -> Iterator[str]:
+        """The subject of every row; one that has rows on several objects comes as often."""
+        for shelf in self._shelves.values():
+            yield from shelf.entries
+
     def rows_at(self, obj: str) -> Iterator[Candidate]:
         """Every row that names this object itself."""
         shelf = self._shelves.get(obj)

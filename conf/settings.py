@@ -154,7 +154,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     data: Path = Field(Path("var"), description="Folder of the store, the keys and the journal.")
-    store: str = Field("", description="Store URL; empty means `sqlite:///<data>/gatewarden.db`.")
+    store: str = Field(
+        "",
+        repr=False,  # it may hold a password
+        description="Store URL, `sqlite:` or `mongodb:`; empty means `sqlite:///<data>/gatewarden.db`.",
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")
     loop: Literal["auto", "asyncio", "uvloop"] = Field(
         "auto", description="Event loop; `auto` takes uvloop where it is installed."

@@ -14,6 +14,10 @@ that these rights are policy too. What decides:
 * A team's managers, owner and identity-provider mapping, and an account's owner and mapping, are asked on
   the container (`any:team`, `any:virtualaccount`), which a manager of one team cannot reach.
 * Grants of a bounded account need no `access:grant`: every use is judged against its team as well.
+* A case that is new needs `decision:ask` about who asks in it: whether it holds is an answer.
+* Ending a suspension gives tenant roles back, held directly or through teams: `role:assign`, as for new.
+* Metadata that is pinned anew decides conditions of allows on models, so it needs `access:grant` on all.
+* Taking a document over from the source that owns it needs the right to write on the container.
 * A secret that the host resolves (`env:`, `file:`) at an address that is new needs the right to create.
 """
 
@@ -30,14 +34,16 @@ from policies import globs
 from policies.documents import (
     Credential,
     Document,
+    MetadataConfig,
     Policy,
     ResourceGroup,
     Team,
+    User,
     VirtualAccount,
     parse,
 )
 from policies.errors import NotAuthorised
-from policies.naming import HOST_FAMILIES, KIND_OF_FAMILY, Key
+from policies.naming import EVERYONE, HOST_FAMILIES, KIND_OF_FAMILY, Key
 from policies.secrets import host_references
 from policies.truefoundry import actions_of
 from policies.verbs import VERBS
@@ -110,6 +116,11 @@ class _Judgement:
         self._plan = plan
         self._context = context
         self._answers: dict[Need, bool] = {}
+        self._gained: dict[str, set[str]] | None = None  # subject -> groups that it joins
+        self._roles: dict[str, tuple[str, ...]] = {}  # team -> tenant roles, once asked
+        self._returned: dict[str, set[str]] | None = (
+            None  # subject -> groups that it is in afterwards
+        )
         self.escalates = False
         self._new = {
             f"{KIND_OF_FAMILY[change.key[0]].value}:{change.key[1]}"
@@ -165,8 +176,17 @@ class _Judgement:
             yield from self._acting_as(thing)  # who has the address can sign in as this user
         if isinstance(after, VirtualAccount) and isinstance(before, VirtualAccount):
             yield from self._account(thing, before, after, delta)
+        if change.key in self._plan.taken:
+            # Who decides about a thing from now on is not for somebody who manages this one thing.
+            yield VERBS[family].write, f"any:{KIND_OF_FAMILY[family].value}"
         for account in _patterns(before, after):
             yield Action.ACCESS_GRANT, self._existing(account)
+        for asker in _askers(before, after):
+            yield Action.DECISION_ASK, self._existing(asker)
+        if _suspended(before) and after is not None and not _suspended(after):
+            yield from self._resumed(thing)
+        if _pins(before, after):
+            yield Action.ACCESS_GRANT, "any:model"
         if host_references(change.after) - host_references(change.before):
             yield Action.PROVIDER_ACCOUNT_CREATE, "any:provider-account"
 
@@ -255,20 +275,40 @@ class _Judgement:
         kind = kind_of(group)
         if kind == Kind.ROLE.value:
             yield Action.ROLE_ASSIGN, self._existing(group)
-        elif kind_of(subject) != Kind.BOUND.value and group != "team:everyone":
+        elif kind_of(subject) != Kind.BOUND.value and group != EVERYONE:
             if group not in self._new:
                 yield Action.TEAM_MANAGE_MEMBERS, group
             for role in self._roles_of(group):
                 yield Action.ROLE_ASSIGN, self._existing(role)
 
-    def _roles_of(self, team: str) -> Iterator[str]:
+    def _roles_of(self, team: str) -> tuple[str, ...]:
         """The tenant roles that a team holds, or will hold by this change."""
-        held = {one for one in self._engine.subject_closure(team) if kind_of(one) == "role"}
-        for delta in self._plan.deltas.values():
-            for row in delta.added:
-                if row.ptype == "g" and row.values[0] == team:
-                    held.add(row.values[1])
-        yield from sorted(held)
+        if self._gained is None:  # looked up for each member of an estate: read through once
+            self._gained = {}
+            for delta in self._plan.deltas.values():
+                for row in delta.added:
+                    if row.ptype == "g":
+                        self._gained.setdefault(row.values[0], set()).add(row.values[1])
+        if team not in self._roles:
+            held = {one for one in self._engine.subject_closure(team) if kind_of(one) == "role"}
+            self._roles[team] = tuple(sorted(held | self._gained.get(team, set())))
+        return self._roles[team]
+
+    def _resumed(self, subject: str) -> Iterator[Need]:
+        """The tenant roles that a subject has again by this change: as much as giving them."""
+        if self._returned is None:  # read through once, however many are resumed
+            self._returned = {}
+            for row in self._plan.added:
+                if row.ptype == "g":
+                    self._returned.setdefault(row.values[0], set()).add(row.values[1])
+        roles: set[str] = set()
+        for group in self._returned.get(subject, ()):
+            is_role = kind_of(group) == Kind.ROLE.value
+            roles.update(
+                (group,) if is_role else self._roles_of(group) if group != EVERYONE else ()
+            )
+        for role in sorted(roles):
+            yield Action.ROLE_ASSIGN, self._existing(role)
 
     def _link(self, child: str, parent: str, key: Key) -> Iterator[Need]:
         """A link gives whoever may use the parent the child. A thing's own place needs no grant."""
@@ -356,6 +396,29 @@ def _patterns(before: Document | None, after: Document | None) -> Iterator[str]:
         account = globs.account_of(pattern) if globs.is_glob(pattern) else None
         if account is not None:
             yield f"{Kind.PROVIDER_ACCOUNT.value}:{account}"
+
+
+def _suspended(document: Document | None) -> bool:
+    if isinstance(document, User):
+        return document.state == "suspended" or bool(document.suspended_by)
+    return isinstance(document, VirtualAccount) and document.state == "suspended"
+
+
+def _pins(before: Document | None, after: Document | None) -> bool:
+    """Whether a metadata configuration pins something else. The last rule that matches wins, so a rule
+    that goes may let another one hold; only a configuration without rules pins nothing.
+    """
+    if not isinstance(after, MetadataConfig):
+        return False
+    return after.rules not in ((), before.rules if isinstance(before, MetadataConfig) else ())
+
+
+def _askers(before: Document | None, after: Document | None) -> list[str]:
+    """Who asks in cases that are new. Whether a case holds tells what somebody may do."""
+    if not isinstance(after, Policy):
+        return []
+    held = before.cases if isinstance(before, Policy) else ()
+    return sorted({case.asker for case in after.cases if case not in held})
 
 
 def _policy(key: Key) -> str:

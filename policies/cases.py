@@ -1,227 +1,224 @@
-"""Decision cases: what a policy must decide, written beside it in YAML, and run offline by the real engine.
+"""Decision cases run offline by the real engine: those of case files, and those inside policy documents.
 
-A file `<name>.cases.yaml` holds one mapping: `fixture` (files or folders, relative to the file), `documents`
-(written out), `enable` (rules to switch on, `<policy>/<rule>`) and `cases`. Each case says who (`as`) asks
-for which `action` on which `resource`, what is expected, and may say the reason, the rule, the message and
-the effect that shadow rules would have. The shipped documents are always there. Nothing is stored.
+A case file (`case_file`) brings its own fixture. The cases of `policy` documents are asked of all documents
+of the paths together. The shipped documents are always there. Nothing is stored. Blocking (reads files).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from authz.conditions import MISSING, Context, instant
-from authz.decision import Decision
 from authz.engine import Engine
 from policies import yaml_nodes
+from policies.case import Case, context_of
+from policies.case_file import CaseFile, matrix_problems
+from policies.case_report import CaseReport as CaseReport
+from policies.case_report import CaseResult, Coverage
+from policies.case_run import CaseAsker, judge
+from policies.compile import rows_of
 from policies.documents import Document, Policy
 from policies.errors import InvalidDocuments, Problem
 from policies.estate import Estate
-from policies.loader import CASE_SUFFIXES, Loaded, load_paths, read_text, shipped
+from policies.loader import CASE_SUFFIXES, SUFFIXES, Loaded, load_paths, read_text, shipped
+from policies.naming import label
 from policies.planning import offline
 from policies.positions import START, Node
 from policies.shape import shape_as
 from policies.truefoundry import subject_of
 from policies.validate import validate
 
-# A Wednesday at noon: what the clock says in a case that does not say `now`.
-DEFAULT_NOW = datetime(2026, 1, 7, 12, tzinfo=UTC)
-
 _PERSON = re.compile(r"user:([^/\s]+@[^/\s]+)")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Case(_Strict):
-    """One question and what must come of it."""
-
-    name: str = ""
-    asker: str = Field(alias="as")
-    bound: str | None = None  # the team that the asker's account is bound to
-    action: str
-    resource: str
-    context: Mapping[str, Any] = Field(default_factory=dict)
-    now: datetime | None = None
-    expect: Literal["allow", "deny"]
-    reason: str | None = None
-    rule: str | None = None
-    message: str | None = None
-    shadow: Literal["allow", "deny"] | None = None
-
-
-class CaseFile(_Strict):
-    description: str = ""
-    fixture: str | tuple[str, ...] = ()
-    documents: tuple[Any, ...] = ()
-    enable: tuple[str, ...] = ()
-    cases: tuple[Case, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """What became of one case; `failures` is empty when it holds."""
-
-    file: str
-    line: int
-    name: str
-    failures: tuple[str, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        return not self.failures
-
-
-@dataclass(frozen=True, slots=True)
-class CaseReport:
-    """All cases of all files; `problems` are what kept a file from running."""
-
-    results: tuple[CaseResult, ...] = ()
-    problems: tuple[Problem, ...] = ()
-
-    @property
-    def failed(self) -> tuple[CaseResult, ...]:
-        return tuple(result for result in self.results if not result.passed)
-
-    @property
-    def exit_code(self) -> int:
-        wrong = any(problem.severity == "error" for problem in self.problems)
-        return 1 if wrong or self.failed else 0
-
-    def lines(self) -> Iterable[str]:
-        """The report as text: what failed, then what it comes to."""
-        for problem in self.problems:
-            yield problem.text()
-        for result in self.failed:
-            for failure in result.failures:
-                yield f"{result.file}:{result.line}: {result.name}: {failure}"
-        yield f"{len(self.results)} cases, {len(self.failed)} failed"
-
-    def to_json(self) -> dict[str, Any]:
-        """The report for `--json`."""
-        return {
-            "ok": self.exit_code == 0,
-            "cases": len(self.results),
-            "failed": [
-                {"file": r.file, "line": r.line, "name": r.name, "failures": list(r.failures)}
-                for r in self.failed
-            ],
-            "problems": [problem.text() for problem in self.problems],
-        }
+_USER_ID = re.compile(r"user:(u-[0-9A-Za-z]+)")
 
 
 def run(paths: Iterable[str | Path], model_text: str) -> CaseReport:
-    """Every case of the files named and of the case files in the folders named. Blocking."""
-    results: list[CaseResult] = []
-    problems: list[Problem] = []
-    for file in _files(paths, problems):
-        text = read_text(file, problems)
-        for node in yaml_nodes.documents(text, str(file), problems) if text is not None else ():
-            _run_file(file, node, model_text, results, problems)
-    return CaseReport(tuple(results), tuple(sorted(problems)))
+    """Every case of the files named, of the case files in folders, and of the policies in both."""
+    work = _Run(model_text)
+    files, documents = _sorted_out([Path(path) for path in paths], work.problems)
+    for file, nodes in files:
+        for node in nodes:
+            work.case_file(file, node)
+    work.documents(documents)
+    return CaseReport(
+        tuple(work.results),
+        tuple(sorted(set(work.problems))),
+        Coverage(frozenset(work.rules), frozenset(work.hit)),
+    )
 
 
-def _files(paths: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
-    found: list[Path] = []
-    for path in map(Path, paths):
+_Nodes = list[Node]
+
+
+def _sorted_out(
+    paths: list[Path], problems: list[Problem]
+) -> tuple[list[tuple[Path, _Nodes]], list[Path]]:
+    """The case files with what they hold, and the paths that may hold documents."""
+    files: list[tuple[Path, _Nodes]] = []
+    documents: list[Path] = []
+    for path in dict.fromkeys(paths):
         if path.is_dir():
-            found += sorted(f for f in path.rglob("*") if f.name.lower().endswith(CASE_SUFFIXES))
-        elif path.exists():
-            found.append(path)
-        else:
+            documents.append(path)
+            found = [f for f in sorted(path.rglob("*")) if f.name.lower().endswith(CASE_SUFFIXES)]
+            files += [(file, _read(file, problems)) for file in found]
+        elif not path.exists():
             problems.append(Problem(str(path), *START, "no_such_file", "there is no such file"))
-    return list(dict.fromkeys(found))
+        elif path.name.lower().endswith(CASE_SUFFIXES) or not _is_document(path):
+            files.append((path, _read(path, problems)))
+        else:
+            documents.append(path)
+    unique = dict(files)
+    return list(unique.items()), documents
 
 
-def _run_file(
-    file: Path, node: Node, model_text: str, results: list[CaseResult], problems: list[Problem]
-) -> None:
-    parsed, found = shape_as(node, str(file), CaseFile)
-    problems += found
-    if parsed is None:
-        return
-    try:
-        table = _Table.build(file, node, parsed, model_text)
-    except InvalidDocuments as refused:
-        problems += refused.problems
-        return
-    entry = node.entries["cases"].node
-    for index, case in enumerate(parsed.cases):
-        line = entry.items[index].place.line
-        name = case.name or f"{case.asker} {case.action} {case.resource}"
-        results.append(CaseResult(str(file), line, name, tuple(table.failures(case))))
+def _is_document(path: Path) -> bool:
+    """Whether a file says a `type`, as documents do and case files do not."""
+    nodes = _read(path, []) if path.name.lower().endswith(SUFFIXES) else []
+    return any("type" in node.entries for node in nodes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asker:
-    id: str
-    bound: str | None = None
-    token: str | None = None
+def _read(file: Path, problems: list[Problem]) -> _Nodes:
+    text = read_text(file, problems)
+    return list(yaml_nodes.documents(text, str(file), problems)) if text is not None else []
 
 
-@dataclass(slots=True)
-class _Table:
-    """The fixture of one file, loaded into an engine."""
+class _Run:
+    """One run: results, problems and what was hit gather here."""
 
-    estate: Estate
-    engine: Engine
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self, model_text: str) -> None:
+        self._model_text = model_text
+        self.results: list[CaseResult] = []
+        self.problems: list[Problem] = []
+        self.rules: set[str] = set()
+        self.hit: set[str] = set()
 
-    @classmethod
-    def build(cls, file: Path, node: Node, parsed: CaseFile, model_text: str) -> _Table:
-        """Raises: InvalidDocuments when the fixture has errors or `enable` names no rule."""
-        fixture = (parsed.fixture,) if isinstance(parsed.fixture, str) else parsed.fixture
-        loaded = load_paths([file.parent / path for path in fixture])
-        _written_out(node, file, loaded)
+    def case_file(self, file: Path, node: Node) -> None:
+        """All cases of one case file."""
+        parsed, found = shape_as(node, str(file), CaseFile)
+        self.problems += found
+        if parsed is None:
+            return
+        if not parsed.cases and not parsed.matrix:
+            self._problem(file, node, "missing_field", "there are neither `cases` nor a `matrix`")
+            return
+        matrices = node.entries["matrix"].node.items if parsed.matrix else ()
+        wrong = [
+            problem
+            for matrix, at in zip(parsed.matrix, matrices, strict=True)
+            for problem in matrix_problems(matrix, at, str(file))
+        ]
+        self.problems += wrong
+        if wrong:
+            return
+        try:
+            table = self._table(_fixture(file, node, parsed), file, node, parsed.enable)
+        except InvalidDocuments as refused:
+            self.problems += refused.problems
+            return
+        places = node.entries["cases"].node.items if parsed.cases else ()
+        for case, at in zip(parsed.cases, places, strict=True):
+            self._ask(table, case, str(file), at.place.line)
+        for matrix, at in zip(parsed.matrix, matrices, strict=True):
+            for case in matrix.cases():
+                self._ask(table, case, str(file), at.place.line)
+        self.hit |= table.hit
+
+    def documents(self, paths: list[Path]) -> None:
+        """The cases inside the policies of these files and folders; nothing when there are none."""
+        if not paths:
+            return
+        loaded = load_paths(paths)
+        policies = [
+            (doc, doc.document) for doc in loaded.documents if isinstance(doc.document, Policy)
+        ]
+        if not any(policy.cases for _, policy in policies):
+            return
+        try:
+            table = self._table(loaded)
+        except InvalidDocuments as refused:
+            self.problems += refused.problems
+            return
+        for doc, policy in policies:
+            for index, case in enumerate(policy.cases):
+                self._ask(table, case, doc.file, doc.at("cases", index).line)
+        self.hit |= table.hit
+
+    def _table(
+        self,
+        loaded: Loaded,
+        file: Path | None = None,
+        node: Node | None = None,
+        enable: tuple[str, ...] = (),
+    ) -> _Table:
+        """Raises: InvalidDocuments when there are errors or `enable` names no rule."""
         found = validate(loaded, None)
         if any(problem.severity == "error" for problem in found):
             raise InvalidDocuments(tuple(found))
         documents = {document.key: document for document in shipped()}
         documents.update((each.document.key, each.document) for each in loaded.documents)
-        _enable(documents, parsed.enable, file, node)
+        if file is not None and node is not None:
+            _enable(documents, enable, file, node)
         estate = offline(documents.values())
-        return cls(estate, Engine.load(model_text, estate.rows(), 1))
+        table = _Table(estate, Engine.load(self._model_text, estate.rows(), 1))
+        own = {each.document.key for each in loaded.documents}
+        own |= {("policy", name.partition("/")[0]) for name in enable}
+        self.rules.update(table.rules(own))
+        return table
 
-    def failures(self, case: Case) -> list[str]:
-        """How the decision differs from what the case expects; [] when it does not."""
+    def _ask(self, table: _Table, case: Case, file: str, line: int) -> None:
+        failures = table.failures(case)
+        self.results.append(CaseResult(file, line, case.title, failures))
+
+    def _problem(self, file: Path, node: Node, code: str, message: str) -> None:
+        self.problems.append(Problem(str(file), *node.place, code, message))
+
+
+def _fixture(file: Path, node: Node, parsed: CaseFile) -> Loaded:
+    fixture = (parsed.fixture,) if isinstance(parsed.fixture, str) else parsed.fixture
+    loaded = load_paths([file.parent / path for path in fixture])
+    entry = node.entries.get("documents")
+    for item in entry.node.items if entry is not None else ():
+        loaded.add(item, str(file), skip_unsupported=False)
+    return loaded
+
+
+@dataclass(slots=True)
+class _Table:
+    """The documents of one run of cases, loaded into an engine."""
+
+    estate: Estate
+    engine: Engine
+    hit: set[str] = field(default_factory=set)  # rules, as people write them
+
+    def failures(self, case: Case) -> tuple[str, ...]:
+        """How the decision differs from what the case expects; () when it does not."""
         try:
-            asker = _Asker(self.id_of(case.asker), f"bound:{case.bound}" if case.bound else None)
+            asker = CaseAsker(self.id_of(case.asker), f"bound:{case.bound}" if case.bound else None)
             resource = self.id_of(case.resource)
+            rule = case.rule and _PERSON.sub(lambda found: self.id_of(found[0]), case.rule)
         except LookupError as error:
-            return [str(error.args[0])]
-        context = _context(case)
-        decision = self.engine.decide(asker, case.action, resource, context)
-        wrong = list(self._differences(case, decision))
-        listed = self.engine.visible(asker, case.action, [resource], context)
-        if decision and not listed:
-            wrong.append("it is allowed but a list would not show it")
-        return wrong
+            return (str(error.args[0]),)
+        asked = case.model_copy(update={"resource": resource, "rule": rule})
+        context = context_of(case.context, case.now)
+        judged = judge(self.engine, asked, asker, context, self.shown)
+        self.hit.update(self.shown(rule) for rule in judged.hit)
+        return judged.failures
 
-    def _differences(self, case: Case, decision: Decision) -> Iterable[str]:
-        if decision.effect.value != case.expect:
-            why = f"{decision.reason.value}, {', '.join(decision.rules) or 'no rule'}"
-            yield f"expected {case.expect}, got {decision.effect.value} ({why})"
-        elif case.reason is not None and decision.reason.value != case.reason:
-            yield f"expected the reason {case.reason}, got {decision.reason.value}"
-        if case.rule is not None:
-            rule = _PERSON.sub(lambda found: self.id_of(found[0]), case.rule)
-            if rule not in decision.rules:
-                yield f"expected the rule {case.rule}, got {', '.join(decision.rules) or 'none'}"
-        if case.message is not None and case.message != decision.message:
-            yield f"expected the message `{case.message}`, got `{decision.message}`"
-        if case.shadow is not None:
-            first = decision.verdicts[0].shadow if decision.verdicts else None
-            shown = first.value if first is not None else "none"
-            if shown != case.shadow:
-                yield f"expected the shadow effect {case.shadow}, got {shown}"
+    def rules(self, keys: set[tuple[str, str]]) -> Iterator[str]:
+        """The rules of these documents: those of policies that are on, and every grant."""
+        for stored in self.estate.documents.values():
+            document = stored.document
+            if document.key not in keys and document.key[0] != "user":
+                continue
+            if isinstance(document, Policy):
+                label_ = label(document.key)
+                yield from (f"{label_}#{rule.id}" for rule in document.rules if rule.enabled)
+                continue
+            for row in rows_of(document, self.estate.names):
+                if row.ptype in ("p", "p2"):
+                    yield self.shown(row.values[5])
 
     def id_of(self, written: str) -> str:
         """The id of what a case names; people by their e-mail.
@@ -238,11 +235,14 @@ class _Table:
             raise LookupError(f"no document mentions `{name}`")
         return f"user:{person.id}"
 
+    def shown(self, text: str) -> str:
+        """The text with people under their e-mail addresses again."""
 
-def _written_out(node: Node, file: Path, loaded: Loaded) -> None:
-    entry = node.entries.get("documents")
-    for item in entry.node.items if entry is not None else ():
-        loaded.add(item, str(file), skip_unsupported=False)
+        def address(found: re.Match[str]) -> str:
+            person = self.estate.people.get(found[1])
+            return f"user:{person.email}" if person is not None else found[0]
+
+        return _USER_ID.sub(address, text)
 
 
 def _enable(
@@ -262,17 +262,3 @@ def _enable(
             for rule in policy.rules
         )
         documents[key] = policy.model_copy(update={"rules": rules})
-
-
-def _context(case: Case) -> Context:
-    """What the request would supply: `{body: {max_tokens: 5}}` and `{"body.max_tokens": 5}` are one."""
-    values: dict[str, object] = {"time.now": case.now or DEFAULT_NOW}
-    for name, value in case.context.items():
-        if isinstance(value, Mapping):
-            values.update((f"{name}.{inner}", each) for inner, each in value.items())
-        else:
-            values[name] = value
-    moment = instant(values["time.now"])
-    if moment is not None:
-        values["time.now"] = moment
-    return Context(values, lazy=lambda _: MISSING)

@@ -48,6 +48,9 @@ class Change:
     comment: str = ""
     unbind: tuple[tuple[str, str], ...] = ()  # virtual accounts whose `bounded_by` is lifted
     revision: str = ""  # of the files it came from: a git commit
+    take_over: bool = False  # what another source owns becomes this source's
+    reassign_to: str = ""  # the team that gets what deleted teams own
+    cascade: bool = False  # virtual accounts that deleted teams own are deleted too
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,30 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """What stays although the writer left it out, or said otherwise, because other sources hold it.
+
+    Without a field it is the whole document, which was taken over from its files.
+    """
+
+    key: tuple[str, str]  # as written
+    field: str
+    element: str
+    held_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a team that is deleted takes with it, or passes on."""
+
+    team: str  # as written
+    accounts: tuple[str, ...] = ()  # `virtual-account/ci`, …: deleted with it
+    reassigned: tuple[str, ...] = ()  # `provider-account/acme`, …: owned by another team then
+    tokens: int = 0  # that end
+    people: int = 0  # who lose a membership
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a change comes to, before anything is written.
 
@@ -105,6 +132,9 @@ class Plan:
     granted: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     # New accounts planned for nobody in particular: the commit binds them if their creator must be bound.
     bindable: frozenset[tuple[str, str]] = frozenset()
+    drift: tuple[Drift, ...] = ()
+    endings: tuple[Ending, ...] = ()  # of each team that is deleted
+    taken: frozenset[tuple[str, str]] = frozenset()  # documents that are taken over from a source
 
     @property
     def empty(self) -> bool:

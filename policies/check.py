@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.errors import Problem
+from policies.lint import lint
 from policies.loader import load_paths
 from policies.shape import Skipped
 from policies.validate import validate
@@ -82,7 +83,7 @@ def check(
     the service, so a dangling reference is a warning.
     """
     loaded = load_paths(paths, skip_unsupported=skip_unsupported)
-    problems = validate(loaded, None, now=now)
+    problems = sorted({*validate(loaded, None, now=now), *lint(loaded, partial=partial)})
     if partial:
         problems = [
             replace(found, severity="warning") if found.code == "dangling" else found

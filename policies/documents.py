@@ -2,19 +2,21 @@
 
 The same classes serve a document as a person wrote it and as it is stored (`policies.resolve`). What
 differs when stored: people stand as `user:u-…` instead of their e-mail, names carry their generation,
-secrets are references (`secret:<id>`), resource names are ids, and a user's personal attributes are gone
-(they live in `people/<id>` outside the log).
+secrets are references (`secret:<id>`), resource names are ids, a user's personal attributes are gone (they
+live in `people/<id>` outside the log), and who asserts what stands beside the fields, as `sources`.
 Field names follow TrueFoundry's manifests, so that existing ones apply unchanged.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
+from policies.case import Case as Case
 from policies.parts import Document as Document
 from policies.parts import IdentityProviderMapping, Name, OwnedBy, Part, Subject, Text
 from policies.provider_accounts import PROVIDER_TYPES
@@ -22,6 +24,7 @@ from policies.provider_accounts import AccessKeyAuth as AccessKeyAuth
 from policies.provider_accounts import ApiKeyAuth as ApiKeyAuth
 from policies.provider_accounts import Integration as Integration
 from policies.provider_accounts import ProviderAccount as ProviderAccount
+from policies.upcast import STEPS, upcast
 
 
 class User(Document):
@@ -147,6 +150,7 @@ class Policy(Document):
     name: Name
     description: Text | None = None
     rules: tuple[PolicyRule, ...]
+    cases: tuple[Case, ...] = ()  # what the estate must decide: they gate changes (`case_gate`)
 
 
 class ResourceGroup(Document):
@@ -261,6 +265,8 @@ DOCUMENT_TYPES: Mapping[str, type[Document]] = {
 }
 INTERNAL_TYPES = frozenset({"credential", "log-writer"})  # refused in files and in `PUT /apply`
 
+_SOURCES = "sources"  # beside the fields of a stored document
+_SOURCES_KEY = b'"sources":'
 _ADAPTERS = {cls: TypeAdapter(cls) for cls in set(DOCUMENT_TYPES.values())}
 _FAMILIES = {cls.family or name: cls for name, cls in DOCUMENT_TYPES.items()}
 
@@ -272,7 +278,13 @@ def parse(data: Mapping[str, Any]) -> Document:
         KeyError: the type is unknown. pydantic.ValidationError: a field is wrong.
     """
     cls = DOCUMENT_TYPES[data["type"]]
-    document: Document = _ADAPTERS[cls].validate_python(data)
+    sources = data.get(_SOURCES)
+    if sources is None:
+        document: Document = _ADAPTERS[cls].validate_python(data)
+        return document
+    plain = {name: value for name, value in data.items() if name != _SOURCES}
+    document = _ADAPTERS[cls].validate_python(plain)
+    document.asserted_by(sources)
     return document
 
 
@@ -282,6 +294,11 @@ def parse_json(family: str, body: bytes) -> Document:
     Raises:
         KeyError: the family is unknown. pydantic.ValidationError: a field is wrong.
     """
+    if _SOURCES_KEY in body or family in STEPS:
+        found = upcast(family, json.loads(body))
+        if _SOURCES in found:
+            return parse(found)
+        body = json.dumps(found).encode()
     document: Document = _ADAPTERS[_FAMILIES[family]].validate_json(body)
     return document
 
@@ -289,4 +306,7 @@ def parse_json(family: str, body: bytes) -> Document:
 def dump(document: Document) -> dict[str, Any]:
     """The mapping to store: names as in a file, unset fields left out (absent is not empty)."""
     data = document.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return {"type": document.type, "name": document.name, **data}
+    made = {"type": document.type, "name": document.name, **data}
+    if document.sources:
+        made[_SOURCES] = dict(document.sources)
+    return made

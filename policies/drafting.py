@@ -13,13 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from authz.errors import GatewardenError
-from policies.change import Change
+from policies.change import Change, Drift, Source
 from policies.compile import rows_of
 from policies.documents import Document, VirtualAccount, dump, parse
-from policies.errors import Conflict, InvalidDocuments, NotFound, Problem
+from policies.errors import Conflict, InvalidDocuments, ManagedBy, NotFound, Problem
 from policies.estate import Draft, Estate, Stored, fact_of
 from policies.loader import as_loaded
 from policies.naming import Key, label, plain_key
+from policies.ownership import Owned, all_managed, drift_of, left_alone, may_end, settle
 from policies.ports import Vault
 from policies.resolve import Resolver
 from policies.validate import validate
@@ -30,12 +31,14 @@ MayGrant = Callable[[str], bool]
 
 @dataclass(slots=True)
 class Touched:
-    """A document on its way: before and after, and whether the asker named it."""
+    """A document on its way: before and after, whether the asker named it, and who owns it then (None:
+    who did, or for a new one whoever makes it)."""
 
     before: Stored | None
     after: dict[str, Any] | None
     document: Document | None
     asked: bool
+    owner: Source | None = None
 
 
 class Drafting:
@@ -62,6 +65,9 @@ class Drafting:
         self._unbind = {self._resolver.key_of(key) for key in change.unbind}
         self._work: dict[Key, Touched] = {}
         self._bindable: set[Key] = set()
+        self._managed: list[ManagedBy] = []
+        self._drift: list[Drift] = []
+        self._taken: set[Key] = set()
 
     @property
     def touched(self) -> set[Key]:
@@ -72,16 +78,16 @@ class Drafting:
         """Documents as they will be stored; yields after each.
 
         Raises:
-            Conflict, NotFound, InvalidDocuments.
+            Conflict, NotFound, InvalidDocuments, ManagedBy.
         """
         self._check_versions()
+        self._leave_alone()
         self._validate()
         for key in self._deletes:
             before = self._estate.document(key)
             if before is None:
                 raise NotFound(f"there is no {label(plain_key(key))}")
-            self._work[key] = Touched(before, None, None, True)
-            self._draft.note(key, None)
+            self._delete(key, before)
         for key, written in self._puts.items():
             self._put(key, written)
             yield
@@ -96,6 +102,40 @@ class Drafting:
         for key, touched in self._work.items():
             if touched.document is not None:
                 self._draft.note(key, fact_of(touched.document))
+
+    def _leave_alone(self) -> None:
+        """Files say nothing any more about what was taken over from them."""
+        for key in list(self._puts):
+            before = self._estate.document(key)
+            if before is not None and left_alone(before, self._change):
+                del self._puts[key]
+                self._draft.note(key, fact_of(before.document))
+                self._drift.extend(drift_of(before))
+
+    def _delete(self, key: Key, before: Stored) -> None:
+        try:
+            if not may_end(before, self._change):
+                self._taken.add(key)
+        except ManagedBy as error:
+            self._managed.append(error)
+        self._work[key] = Touched(before, None, None, True)
+        self._draft.note(key, None)
+
+    def _edit(self, key: Key, after: Document) -> None:
+        """A change of a stored document that follows from another, and is judged as if it were asked for."""
+        before = self._estate.document(key)
+        try:
+            owned = settle(key, dump(after), after, before, self._change)
+        except ManagedBy as error:
+            self._managed.append(error)
+            return
+        self._place(key, before, owned, parse(owned.data))
+
+    def _place(self, key: Key, before: Stored | None, owned: Owned, document: Document) -> None:
+        self._work[key] = Touched(before, dump(document), document, True, owned.owner)
+        self._drift.extend(owned.drift)
+        if owned.taken:
+            self._taken.add(key)
 
     def _validate(self) -> None:
         """The checks that files get offline, on what this change brings and what is stored.
@@ -130,14 +170,19 @@ class Drafting:
         if self._problems:
             return
         try:
-            document = parse(data)
+            personal = before is not None and key[0] == "user" and key[1] in self._resolver.people
+            owned = settle(key, data, written, before, self._change, personal=personal)
+            document = parse(owned.data)
+        except ManagedBy as error:
+            self._managed.append(error)
+            return
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             text = f"{where}: {first['msg'].lower()}"
             self._problem(key, "invalid_document", text, path=first["loc"])
             return
-        self._work[key] = Touched(before, dump(document), document, True)
+        self._place(key, before, owned, document)
 
     def _lift_bounds(self) -> None:
         for key in self._unbind:
@@ -148,7 +193,8 @@ class Drafting:
             data = touched.after if touched is not None else dump(before.document)
             if data is not None:
                 data = {name: value for name, value in data.items() if name != "bounded_by"}
-                self._work[key] = Touched(before, data, parse(data), True)
+                owner = touched.owner if touched is not None else None
+                self._work[key] = Touched(before, data, parse(data), True, owner)
 
     def _bind_accounts(self, may_grant: MayGrant | None) -> None:
         """A new account whose creator may not grant what it grants is bound to the team that owns it."""
@@ -179,7 +225,7 @@ class Drafting:
         self._problems.append(Problem("request", 1, 1, code, text, hint, path=path, key=key))
 
     def _refuse_if_wrong(self) -> None:
-        """Raises: InvalidDocuments, with every problem and the documents as they were written."""
+        """Raises: InvalidDocuments, with every problem and the documents as they were written; ManagedBy."""
         if self._problems:
             written = {key: document.key for key, document in self._puts.items()}
             named = (
@@ -187,6 +233,8 @@ class Drafting:
                 for one in self._problems
             )
             raise InvalidDocuments(tuple(sorted(named)))
+        if self._managed:
+            raise all_managed(self._managed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,16 @@ class Conflict(PolicyError):
     code = "conflict"
 
 
+class ManagedBy(Conflict):
+    """Another source (`owner`) owns what the change would edit, and nobody said to take it over."""
+
+    code = "managed_by"
+
+    def __init__(self, message: str, owner: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.owner = owner
+
+
 class NotFound(PolicyError):
     code = "not_found"
 
@@ -87,3 +97,18 @@ class GuardRefused(PolicyError):
     """The change would leave nobody able to administer, or breaks a reference."""
 
     code = "guard_refused"
+
+
+class CasesFailed(PolicyError):
+    """The change would break stored cases, or brings cases that do not hold; `problems` has each."""
+
+    code = "case_failed"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        count = len(problems)
+        cases = "1 case" if count == 1 else f"{count} cases"
+        super().__init__(
+            f"{cases} would fail: {problems[0].message}",
+            hint="correct the change, or change the cases with it if this is meant",
+        )
+        self.problems = problems

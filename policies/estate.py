@@ -30,7 +30,7 @@ from policies.references import mentions_of
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document as stored: which write it is, who made that write, and since which epoch."""
+    """A document as stored: which write it is, who owns it, and since which epoch it is so."""
 
     document: Document
     version: int
@@ -284,11 +284,11 @@ class Estate:
         if old is not None:
             self.emails.pop(old.email.casefold(), None)
 
-    def apply(self, plan: Plan, source: Source = Source.MANUAL) -> None:
+    def apply(self, plan: Plan) -> None:
         """Take over a plan made for this estate: the offline counterpart of a commit."""
         self.epoch += 1
         for change in plan.documents:
-            self._replace(change, source)
+            self._replace(change)
         for user_id in plan.left:
             self.forget_person(user_id)
         for person in plan.people:
@@ -298,7 +298,7 @@ class Estate:
         for row, key in plan.unasserted:
             self.assertions.get(row, set()).discard(key)
 
-    def _replace(self, change: DocumentChange, source: Source) -> None:
+    def _replace(self, change: DocumentChange) -> None:
         for token in mentions_of(change.before) if change.before is not None else ():
             self.dependents.get(token, set()).discard(change.key)
         if change.after is None:
@@ -306,7 +306,7 @@ class Estate:
             self.names.note(change.key, None)
             return
         document = parse(change.after)
-        self.documents[change.key] = Stored(document, change.version, source, self.epoch)
+        self.documents[change.key] = Stored(document, change.version, change.source, self.epoch)
         self.names.put(document)
         for token in mentions_of(change.after):
             self.dependents.setdefault(token, set()).add(change.key)

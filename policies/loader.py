@@ -1,7 +1,7 @@
 """Files and request bodies to documents, each with its place, and every problem at once.
 
-Reads folders (sorted), `.yaml`, `.yml` and `.json`; a file may hold several documents. Files that end in
-`.cases.yaml` hold decision cases and are left to `cases`. One document is checked by itself here (`shape`);
+Reads folders (sorted), `.yaml`, `.yml`, `.json` and Casbin's `.csv`; a file may hold several documents.
+Files that end in `.cases.yaml` hold decision cases and are left to `cases`. One document is checked by itself here (`shape`);
 what needs other documents is `validate`. Blocking: files are read, so keep it off the event loop.
 """
 
@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from policies import json_nodes, yaml_nodes
+from policies import casbin_csv, json_nodes, yaml_nodes
 from policies.documents import Document, dump
 from policies.errors import InvalidDocuments, PolicyError, Problem
 from policies.positions import MAX_FILE_BYTES, START, Kind, Node, Place, node_of
@@ -21,7 +21,7 @@ from policies.shape import Skipped, shape
 from policies.spots import spot_of
 
 REQUEST = "request"  # the file name of documents that came in a request body
-SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = (".yaml", ".yml", ".json", ".csv")
 CASE_SUFFIXES = (".cases.yaml", ".cases.yml")
 
 D = TypeVar("D", bound=Document, covariant=True)
@@ -100,9 +100,10 @@ def load_paths(paths: Iterable[str | Path], *, skip_unsupported: bool = False) -
 def load_text(
     text: str, file: str = "<text>", *, json: bool = False, skip_unsupported: bool = False
 ) -> Loaded:
-    """Every document of one text."""
+    """Every document of one text; one whose file is called `.csv` is read as Casbin's."""
     loaded = Loaded(files=[file])
-    _load_text(text, file, json, loaded, skip_unsupported)
+    suffix = ".csv" if file.lower().endswith(".csv") else ".json" if json else ".yaml"
+    _load_text(text, file, suffix, loaded, skip_unsupported)
     loaded.problems.sort()
     return loaded
 
@@ -178,7 +179,7 @@ def _load_file(path: Path, loaded: Loaded, skip_unsupported: bool) -> None:
     loaded.files.append(file)
     text = read_text(path, loaded.problems)
     if text is not None:
-        _load_text(text, file, path.suffix.lower() == ".json", loaded, skip_unsupported)
+        _load_text(text, file, path.suffix.lower(), loaded, skip_unsupported)
 
 
 def read_text(path: Path, problems: list[Problem]) -> str | None:
@@ -212,8 +213,11 @@ def read_text(path: Path, problems: list[Problem]) -> str | None:
         return None
 
 
-def _load_text(text: str, file: str, json: bool, loaded: Loaded, skip: bool) -> None:
-    read = json_nodes.documents if json else yaml_nodes.documents
+_READERS = {".json": json_nodes.documents, ".csv": casbin_csv.documents}
+
+
+def _load_text(text: str, file: str, suffix: str, loaded: Loaded, skip: bool) -> None:
+    read = _READERS.get(suffix, yaml_nodes.documents)
     for node in read(text, file, loaded.problems):
         if node.kind is Kind.SCALAR and node.scalar() is None:
             continue  # nothing between two `---`

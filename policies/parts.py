@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints
 
 # As stored a name may end in its generation, `search~2`, once a deleted name was taken again; nobody
 # writes that (`policies.resolve` refuses it), but every id made from a stored name then differs. The first
@@ -31,11 +33,25 @@ class Part(BaseModel):
 
 
 class Document(Part):
-    """What every document has. `key` is its identity: the type's family and the name."""
+    """What every document has. `key` is its identity: the type's family and the name.
+
+    `sources` is the store's own: who asserts what of it (`ownership`). It is no field, so nothing that
+    comes from outside can say it and nothing that goes out shows it.
+    """
 
     type: str
     name: str
     family: ClassVar[str] = ""
+    _sources: Mapping[str, Any] | None = PrivateAttr(default=None)
+
+    @property
+    def sources(self) -> Mapping[str, Any]:
+        """Who asserts what, where it is not the owner alone."""
+        return self._sources or MappingProxyType({})
+
+    def asserted_by(self, sources: Mapping[str, Any] | None) -> None:
+        """Sets `sources`: for whoever reads a stored document."""
+        self._sources = sources
 
     @property
     def key(self) -> tuple[str, str]:

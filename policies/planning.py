@@ -15,18 +15,17 @@ from authz.errors import GatewardenError
 from authz.rows import Row
 from policies.change import Change, Delta, DocumentChange, Plan, Source
 from policies.compile import rows_of
-from policies.documents import Credential, Document, Team, dump
-from policies.drafting import Drafting, MayGrant, Touched
-from policies.errors import GuardRefused
-from policies.estate import Estate, Names, Stored
-from policies.naming import KIND_OF_FAMILY, OPAQUE_FAMILIES, Key, label, plain_key, split_generation
+from policies.documents import Document, dump
+from policies.drafting import MayGrant
+from policies.estate import Estate, Names
+from policies.leaving import Leaving, document_of, token_of_key
+from policies.naming import OPAQUE_FAMILIES, Key, label, plain_key, split_generation
 from policies.ports import Lookups, Vault
-from policies.references import EVERY_MODEL, token_of
+from policies.references import EVERY_MODEL, mentions_of
 from policies.resolve import PeopleNamed
 from policies.secrets import sealed_of
 
 MAX_ALARMS = 100
-MAX_NAMED = 20  # things in the message that refuses to delete the team which owns them
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def plan_steps(
 
     Raises:
         InvalidDocuments, Conflict, NotFound: as `plan`.
-        GuardRefused: a team is deleted that still owns accounts.
+        ManagedBy: another source owns what is changed. GuardRefused: a deleted team still owns things.
     """
     people = PeopleNamed()
     yield from _turns(people.look(change))
@@ -119,6 +118,7 @@ def plan_steps(
     )
     yield from _turns(work.resolve(may_grant))
     yield Wants(tokens=work.ending_tokens())
+    yield Wants(tokens=work.pass_on())
     work.end_credentials()
     yield Wants(tokens=work.changed_tokens())
     yield from _turns(work.compile())
@@ -126,7 +126,7 @@ def plan_steps(
     return work.result()
 
 
-class _Work(Drafting):
+class _Work(Leaving):
     """One plan in the making. Methods are called in the order in which they stand here."""
 
     def __init__(
@@ -138,62 +138,6 @@ class _Work(Drafting):
         self._granted: dict[Key, tuple[str, ...]] = {}
         self.moved: dict[Row, int] = {}
 
-    # --- what ends with what ---
-
-    def ending_tokens(self) -> frozenset[str]:
-        """Whose mentions must be known to end what a deletion or a departure ends."""
-        tokens = {_token(key) for key in self._deletes if key[0] not in ("credential",)}
-        for key, touched in self._work.items():
-            if key[0] == "team" and _departed(touched):
-                tokens.add(_token(key))
-        return frozenset(tokens)
-
-    def end_credentials(self) -> None:
-        """Credentials end with their owner, and team-bound ones when the owner leaves the team.
-
-        Raises:
-            GuardRefused: deleted teams still own accounts.
-        """
-        left: dict[str, list[str]] = {}  # team -> what nobody would own
-        for key in list(self._work):
-            touched = self._work[key]
-            gone = touched.after is None
-            departed = _departed(touched) if key[0] == "team" else frozenset()
-            if not gone and not departed:
-                continue
-            thing = f"{KIND_OF_FAMILY[key[0]].value}:{key[1]}"
-            for other in self._dependents(_token(key)):
-                stored = self._estate.document(other)
-                document = stored.document if stored is not None else None
-                if isinstance(document, Credential):
-                    team = key[0] == "team" and document.team == key[1]
-                    if (gone and (document.subject == thing or team)) or (
-                        team and document.subject in departed
-                    ):
-                        self._end(other)
-                elif gone and key[0] == "team" and self._is_owned(other, key[1]):
-                    left.setdefault(plain_key(key)[1], []).append(label(plain_key(other)))
-        if left:
-            raise GuardRefused(
-                "; ".join(_still_owns(team, owned) for team, owned in sorted(left.items())),
-                hint="give them to another team (`ownedBy`) or delete them, before or in the same change",
-            )
-
-    def _is_owned(self, key: Key, team: str) -> bool:
-        touched = self._work.get(key)
-        stored = self._estate.document(key)
-        document = touched.document if touched else (stored.document if stored else None)
-        owner = getattr(document, "owned_by", None)
-        return owner is not None and owner.team == team
-
-    def _end(self, key: Key) -> None:
-        before = self._estate.document(key)
-        if before is not None and key not in self._work:
-            self._work[key] = Touched(before, None, None, False)
-
-    def _dependents(self, token: str) -> list[Key]:
-        return sorted(self._estate.dependents.get(token, ()))
-
     # --- rows ---
 
     def changed_tokens(self) -> frozenset[str]:
@@ -203,7 +147,7 @@ class _Work(Drafting):
             before, after = self._estate.names.fact(key), self._draft.fact(key)
             if key[0] == "credential" or before == after:
                 continue
-            tokens.add(_token(key))
+            tokens.add(token_of_key(key))
             if key[0] == "provider-account":
                 tokens |= {f"models-of:{plain_key(key)[1]}", EVERY_MODEL}
         return frozenset(tokens)
@@ -215,9 +159,9 @@ class _Work(Drafting):
             InvalidDocuments.
         """
         for key, touched in self._work.items():
-            if touched.document != _document(touched.before):
+            if touched.document != document_of(touched.before):
                 yield
-                self._compile(key, _document(touched.before), touched.document, touched.asked)
+                self._compile(key, document_of(touched.before), touched.document, touched.asked)
         for token in self.changed_tokens():
             for key in self._dependents(token):
                 stored = self._estate.document(key)
@@ -292,6 +236,9 @@ class _Work(Drafting):
             warnings=self.warnings,
             alarms=tuple(self._alarms()),
             bindable=frozenset(self._bindable),
+            drift=tuple(self._drift),
+            endings=self._endings,
+            taken=frozenset(self._taken),
         )
 
     def _holders(self) -> dict[Row, set[Key]]:
@@ -310,12 +257,17 @@ class _Work(Drafting):
         for key, touched in sorted(self._work.items()):
             before = touched.before
             held = dump(before.document) if before is not None else None
+            owner = touched.owner or self._change.source
+            if before is not None and touched.owner is None and touched.after is not None:
+                owner = before.source
             # Who a person is changes outside the log: the document's version says that it did.
-            if held != touched.after or (
-                key[0] == "user" and touched.asked and key[1] in self._resolver.people
+            if (
+                held != touched.after
+                or (key[0] == "user" and touched.asked and key[1] in self._resolver.people)
+                or (before is not None and before.source is not owner and touched.after is not None)
             ):
                 version = before.version + 1 if before is not None else first_version(key)
-                yield DocumentChange(key, held, touched.after, version, self._change.source)
+                yield DocumentChange(key, held, touched.after, version, owner)
 
     def _secrets_ended(self) -> tuple[str, ...]:
         ended: set[str] = set()
@@ -336,10 +288,16 @@ class _Work(Drafting):
         for key in self._deletes:
             if key[0] in OPAQUE_FAMILIES:
                 continue
-            for other in self._dependents(_token(key)):
-                if not self._ended(other) and count < MAX_ALARMS:
+            for other in self._dependents(token_of_key(key)):
+                if self._still_mentions(other, token_of_key(key)) and count < MAX_ALARMS:
                     count += 1
                     yield f"{label(plain_key(other))} still names {label(plain_key(key))}, which is gone"
+
+    def _still_mentions(self, key: Key, token: str) -> bool:
+        touched = self._work.get(key)
+        if touched is None or touched.after is None:
+            return touched is None
+        return token in mentions_of(touched.after)
 
 
 class _Watched:
@@ -368,28 +326,3 @@ def _turns(work: Iterator[None]) -> Iterator[Wants]:
     """Lets others have their turn after each document, while many are worked through."""
     for _ in work:
         yield Wants()
-
-
-def _document(stored: Stored | None) -> Document | None:
-    return stored.document if stored is not None else None
-
-
-def _still_owns(team: str, owned: list[str]) -> str:
-    """What would be left without an owner: all of it, up to a length that can be read."""
-    shown = sorted(owned)[:MAX_NAMED]
-    more = len(owned) - len(shown)
-    count = "1 thing" if len(owned) == 1 else f"{len(owned)} things"
-    tail = f" and {more} more" if more else ""
-    return f"the team `{team}` still owns {count}: {', '.join(shown)}{tail}"
-
-
-def _token(key: Key) -> str:
-    return token_of(f"{KIND_OF_FAMILY[key[0]].value}:{key[1]}")
-
-
-def _departed(touched: Touched) -> frozenset[str]:
-    """Who is no longer a member of a team that stays."""
-    before = _document(touched.before)
-    if not isinstance(before, Team) or not isinstance(touched.document, Team):
-        return frozenset()
-    return frozenset(before.members) - frozenset(touched.document.members)

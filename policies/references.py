@@ -6,16 +6,19 @@ place. `mentions_of` lists what a stored document depends on, as tokens that do 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from authz.decision import Reason
 from authz.vocabulary import kind_of
 from policies import globs, when
 from policies.naming import FAMILY_OF_KIND, plain
 
 EVERY_MODEL = "models-of:*"  # depends on the models of all accounts
+_PERSON = re.compile(r"user:[^/\s#]+")
 
 
 class Form(StrEnum):
@@ -149,6 +152,21 @@ def _policy(data: dict[str, Any], visit: Visit) -> None:
         _list(rule, "resources", Form.RESOURCE, visit, at, deny)
         for inner, test in _each(rule, "when"):
             _values(test, visit, f"{at}{inner}value", str(rule.get("effect")))
+    for at, case in _each(data, "cases"):
+        _case(case, visit, at)
+
+
+def _case(case: dict[str, Any], visit: Visit, at: str) -> None:
+    """A case binds the generation of today; what is expected not to exist stays as it is written."""
+    _one(case, "as", Form.SUBJECT, visit, at)
+    _one(case, "bound", Form.TEAM, visit, at)
+    if case.get("reason") != Reason.UNKNOWN_RESOURCE:
+        _one(case, "resource", Form.RESOURCE, visit, at)
+    if case.get("rule"):
+        # A rule's id may name a person, whose address must not get into the log.
+        case["rule"] = _PERSON.sub(
+            lambda found: visit(Mention(Form.SUBJECT, found[0], f"{at}rule")), case["rule"]
+        )
 
 
 def _values(test: dict[str, Any], visit: Visit, at: str, effect: str) -> None:

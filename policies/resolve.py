@@ -130,6 +130,16 @@ class Resolver:
             )
         return (family, with_generation(bare, self._draft.latest(family, bare) + 1))
 
+    def heir(self, name: str, team: Key) -> str | None:
+        """The stored name of the team that takes over what the deleted `team` owns; None is a problem."""
+        found = self._draft.current("team", split_generation(name)[0])
+        if found is None:
+            hint = "name a team that stays"
+            self._problem(
+                team, "dangling_reference", f"there is no team `{name[:80]}`", hint, "reassign_to"
+            )
+        return found
+
     def _user_id(self, email: str) -> str | None:
         if "@" not in email:
             return email
@@ -387,6 +397,7 @@ def rendered(stored: Document, email: Callable[[str], str | None]) -> dict[str, 
         return plain(text)
 
     data = rewrite(dump(stored), visit)
+    data.pop("sources", None)
     if isinstance(stored, User):
         data["name"] = email(stored.name) or stored.name
     elif stored.key[0] not in OPAQUE_FAMILIES:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 
 from policies.check_accounts import check_account
+from policies.check_cases import check_cases
 from policies.check_rules import (
     check_actions,
     check_data_access,
@@ -33,6 +34,7 @@ from policies.documents import (
 )
 from policies.errors import PolicyError, Problem
 from policies.fits import ROLE_TYPES
+from policies.lint import lint_policy
 from policies.loader import Loaded, Located
 from policies.mentions import Findings, Mentions
 from policies.naming import EVERYONE, is_email, why_reserved
@@ -299,6 +301,8 @@ def _provider_account(doc: Doc, refs: Mentions, now: datetime | None) -> None:
 def _policy(doc: Doc, refs: Mentions, now: datetime | None) -> None:
     assert isinstance(doc.document, Policy)
     check_policy(doc, doc.document, refs, now)
+    check_cases(doc, doc.document, refs)
+    lint_policy(doc, doc.document, refs.found)
 
 
 def _resource_group(doc: Doc, refs: Mentions, now: datetime | None) -> None:

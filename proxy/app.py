@@ -35,6 +35,7 @@ from proxy.gateway import Gateway
 from proxy.guard import Guard
 from proxy.health import Health
 from proxy.host import Places
+from proxy.inquiry import Inquiries
 from proxy.metrics import Metrics
 from proxy.operations import add_operations
 from proxy.outbound import Client
@@ -45,12 +46,13 @@ from proxy.runtime import Clock, Runtime
 from proxy.secrets import SecretRules, Secrets
 from proxy.server import Server
 from proxy.workers import offer_snapshot, sibling_snapshots, socket_name
+from store import opening
 from store.changes import ChangeLog
 from store.journal import Journal
 from store.journal import Limits as JournalLimits
+from store.memory import Memory
+from store.replicas import Replicas
 from store.sealed import Sealer
-from store.sqlite import SqliteStore
-from store.sqlite_state import SqliteState
 from store.state import State
 
 log = logs.get("app")
@@ -59,26 +61,39 @@ log = logs.get("app")
 # --- the store, for the gateway and for commands on the host -----------------------------------------
 
 
-def database(settings: Settings) -> Path:
-    """The file of the embedded store.
+def database(settings: Settings) -> Path | None:
+    """The file of the embedded store; None if the store is a server.
 
     Raises:
-        HostError: the store's URL is of a kind that this version does not have.
+        UnsupportedStore: the store's URL is of a kind that this version does not have.
     """
-    url = settings.store_url
-    if not url.startswith("sqlite:///"):
-        raise host.HostError(
-            f"the store `{url.partition('://')[0]}` is not supported", hint="use sqlite:///<path>"
-        )
-    return Path(url.removeprefix("sqlite:///"))
+    return opening.file_of(settings.store_url)
+
+
+def established(settings: Settings) -> bool:
+    """Whether there is data that was made with keys, so that none may be made. Blocking.
+
+    A server is asked only where a new key could be made at all.
+
+    Raises:
+        StoreUnavailable, UnsupportedStore.
+    """
+    places = Places(settings.data)
+    if places.established(database(settings)):
+        return True
+    return database(settings) is None and opening.holds_data(settings.store_url)
 
 
 def keys_of(settings: Settings) -> Keys:
-    """The installation's keys, made at its first start. Blocking. Raises as `first_start.prepare`."""
+    """The installation's keys, made at its first start. Blocking.
+
+    Raises:
+        As `first_start.prepare`, and `established`.
+    """
     given = settings.keys
     return prepare(
         settings.data,
-        established=Places(settings.data).established(database(settings)),
+        established=established(settings),
         sealing=given.sealing.get_secret_value() if given.sealing else None,
         signing=given.signing.get_secret_value() if given.signing else None,
         installation=given.installation,
@@ -89,7 +104,7 @@ def change_log(
     settings: Settings, keys: Keys, clock: Clock, alarm: Callable[[str], None]
 ) -> tuple[ChangeLog, State]:
     """The change log, not yet started, and the short-lived state that lies beside it."""
-    store = SqliteStore(database(settings))
+    store, state = opening.stores(settings.store_url)
     changes = ChangeLog(
         store,
         model_text=MODEL_PATH.read_text("utf-8"),
@@ -97,8 +112,9 @@ def change_log(
         sealer=Sealer(keys.sealing),
         clock=clock.now,
         alarm=alarm,
+        memory=Memory(settings.data),
     )
-    return changes, SqliteState(store)
+    return changes, state
 
 
 @contextlib.asynccontextmanager
@@ -268,7 +284,15 @@ async def running(
         await stack.enter_async_context(started(changes))
         journal = await asyncio.to_thread(_journal, settings, keys, changes)
         stack.push_async_callback(journal.close)
-        await host.introduce_writer(changes, journal.writer, keys.public_key(), clock.now())
+
+        async def introduce() -> None:
+            await host.introduce_writer(changes, journal.writer, keys.public_key(), clock.now())
+
+        if changes.doubt is None:  # else once somebody has confirmed the restored store
+            await introduce()
+        replicas = Replicas(state, f"{os.uname().nodename}@{slot}", lambda: changes.head)
+        stack.push_async_callback(replicas.leave)
+        await replicas.beat(clock.now())
         shipper = shipping.Inline(places.journal, places.records) if ships else None
         if shipper is not None:
             stack.push_async_callback(shipper.close)
@@ -289,11 +313,24 @@ async def running(
             )
         )
         stack.callback(gateway.close)
+        inquiries = Inquiries(settings.store_url, MODEL_PATH.read_text("utf-8"))
+        stack.push_async_callback(inquiries.close)
         runtime = Runtime(
-            settings, changes, directory, pins, catalogue, first, journal, metrics, clock
+            settings,
+            changes,
+            directory,
+            pins,
+            catalogue,
+            first,
+            journal,
+            metrics,
+            clock,
+            replicas=replicas,
+            inquiries=inquiries,
+            records=places.records,
         )
         upkeep = Upkeep(journal, places.records, settings.journal.keep_days)
-        chores = Chores(runtime, gateway, state, kept, credentials, upkeep, shipper)
+        chores = Chores(runtime, gateway, state, kept, credentials, upkeep, shipper, introduce)
         for late in (gateway.streams, chores):
             changes.subscribe(late)
         _watch(runtime, health, settings)
@@ -361,6 +398,11 @@ def _watch(runtime: Runtime, health: Health, settings: Settings) -> None:
     metrics.gauge("gatewarden_journal_writable", lambda: float(journal.writable))
     metrics.gauge("gatewarden_policy_epoch", lambda: changes.engine.epoch)
     metrics.gauge("gatewarden_policy_age_seconds", age)
+    metrics.gauge("gatewarden_policy_rebuilds", lambda: changes.rebuilds)
+    replicas = runtime.replicas
+    assert replicas is not None
+    metrics.gauge("gatewarden_replicas_live", lambda: len(replicas.seen))
+    metrics.gauge("gatewarden_replicas_lowest_epoch", lambda: replicas.lowest)
     metrics.gauge("gatewarden_up", lambda: float(health.ready))
     stale = max(settings.policy.max_stale, TICK_SECONDS)
     health.require(

@@ -20,9 +20,11 @@ from proxy.gateway import Gateway
 from proxy.runtime import Runtime
 from proxy.secrets import Secrets
 from proxy.shipping import QUIET_SECONDS, Inline
+from store.errors import StoreUnavailable
 from store.feed import Snapshot
 from store.journal import Journal, JournalUnavailable
 from store.records import RecordFile, RecordsUnavailable
+from store.replicas import STEP_SECONDS
 from store.state import State
 
 TICK_SECONDS = 1.0
@@ -116,7 +118,9 @@ class Chores:
         credentials: Credentials,
         upkeep: Upkeep,
         shipper: Inline | None,
+        introduce: Callable[[], Awaitable[None]],
     ) -> None:
+        """`introduce` writes this process's chain of the decision log into the change log, if it lacks it."""
         self._runtime = runtime
         self._gateway = gateway
         self._state = state
@@ -125,6 +129,8 @@ class Chores:
         self._upkeep = upkeep
         self._shipper = shipper
         self._ended: list[str] = []
+        self._introduce = introduce
+        self._doubted = runtime.changes.doubt is not None
 
     def load(self, snapshot: Snapshot) -> None:
         """Nothing to do at the start."""
@@ -141,6 +147,9 @@ class Chores:
             group.create_task(each(TICK_SECONDS, stop, self._tick))
             group.create_task(each(TICK_SECONDS, stop, self._credentials_ready))
             group.create_task(each(TICK_SECONDS, stop, self._sweep))
+            group.create_task(each(TICK_SECONDS, stop, self._remember))
+            if self._runtime.replicas is not None:
+                group.create_task(each(STEP_SECONDS, stop, self._beat))
             group.create_task(each(LOOK_SECONDS, stop, self._upkeep.look))
             if self._upkeep.prunes:
                 group.create_task(each(PRUNE_SECONDS, stop, self._prune))
@@ -163,6 +172,22 @@ class Chores:
             await self._kept.forget(ended)
             del self._ended[: len(ended)]  # once they are: else the next sweep tries again
         await self._state.expire(self._runtime.clock.now())
+
+    async def _remember(self) -> None:
+        changes = self._runtime.changes
+        await changes.remember()
+        if changes.doubt is not None:
+            self._doubted = True
+        elif self._doubted:  # a restored store was confirmed: it may be older than this chain
+            await self._introduce()
+            self._doubted = False
+
+    async def _beat(self) -> None:
+        assert self._runtime.replicas is not None
+        try:
+            await self._runtime.replicas.beat(self._runtime.clock.now())
+        except StoreUnavailable as error:  # said each time by the feed
+            log.debug("this process could not say how far it is", cause=str(error))
 
     async def _prune(self) -> None:
         await self._upkeep.prune(self._runtime.clock.now())

@@ -1,8 +1,8 @@
 """The command line. `serve` runs the gateway; the rest asks a running one, or works on the host's files.
 
-Commands that talk to a gateway are in `remote.py`; those here read files, or the data folder that the
-settings name. Exit codes: 0 done, 1 error, 2 changes pending (`--dry-run`). Everything that prints
-understands `--json`.
+Commands that talk to a gateway are in `remote.py` and `estate_commands.py`; those here read files, or the
+data folder that the settings name. Exit codes: 0 done, 1 error, 2 changes pending (`plan`). Everything that
+prints understands `--json`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,24 @@ from identity.issue import Issued
 from identity.kept_tokens import KeptTokens
 from policies import cases
 from policies.check import check
-from proxy import app, doctor, host, printing, remote, serving
+from proxy import (
+    app,
+    doctor,
+    estate_commands,
+    host,
+    import_commands,
+    printing,
+    question_commands,
+    remote,
+    restore_commands,
+    serving,
+    store_commands,
+)
 from proxy.commands import Commands, as_json, client, reports
 from proxy.runtime import Clock
 from store.changes import ChangeLog
-from store.crosscheck import crosscheck
+from store.crosscheck import crosscheck, crosscheck_entries
+from store.opening import entries_of
 from store.records import Query, query_file
 from store.sealed import Sealer
 from store.verify import verify
@@ -48,7 +61,9 @@ def _settings(config: Path | None = None) -> Settings:
         raise host.HostError(str(error), code="invalid_settings") from error
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "obj": MODEL_PATH}
+)
 @click.version_option(package_name="gatewarden")
 def main() -> None:
     """Gatewarden: every use of a model is a decision, with proof."""
@@ -101,17 +116,36 @@ def check_(paths: tuple[Path, ...], skip_unsupported: bool, partial: bool, json_
 
 @main.command(name="test")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--coverage", is_flag=True, help="Name the rules that no case hits.")
+@click.option(
+    "--fail-under", type=click.FloatRange(0, 100), help="Fail below this coverage, in percent."
+)
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="JUnit XML file.")
 @as_json
 @reports
-def test_(paths: tuple[Path, ...], json_: bool) -> None:
+def test_(
+    paths: tuple[Path, ...],
+    coverage: bool,
+    fail_under: float | None,
+    junit: Path | None,
+    json_: bool,
+) -> None:
     """Run decision cases offline, with the same engine."""
     report = cases.run(paths, MODEL_PATH.read_text("utf-8"))
+    if junit is not None:
+        try:
+            junit.write_text(report.junit(), "utf-8")
+        except OSError as error:
+            raise host.HostError(f"`{junit}` cannot be written: {error.strerror}") from error
+    low = fail_under is not None and report.coverage.percent < fail_under
     if json_:
         printing.as_json(report.to_json())
     else:
-        for line in report.lines():
+        for line in report.lines(coverage=coverage or low):
             printing.say(line)
-    sys.exit(report.exit_code)
+        if low:
+            printing.warn(f"the coverage is below {fail_under:g} %")
+    sys.exit(1 if low else report.exit_code)
 
 
 # -------------------------------------------------------------------------------------------- tokens
@@ -168,7 +202,7 @@ async def _on_host(settings: Settings) -> AsyncIterator[tuple[ChangeLog, KeptTok
     Raises:
         HostError: there is no installation, and a command must not make one where nobody looks.
     """
-    if not host.Places(settings.data).established(app.database(settings)):
+    if not app.established(settings):
         raise host.HostError(
             f"there is no installation in `{settings.data}`",
             hint="set GATEWARDEN_DATA to the gateway's data folder; its first start makes one",
@@ -177,6 +211,13 @@ async def _on_host(settings: Settings) -> AsyncIterator[tuple[ChangeLog, KeptTok
     changes, state = app.change_log(settings, keys, Clock(), printing.warn)
     async with app.started(changes):
         yield changes, KeptTokens(Sealer(keys.sealing), state)
+
+
+@contextlib.asynccontextmanager
+async def _changes_on_host(settings: Settings) -> AsyncIterator[ChangeLog]:
+    """The change log of the data folder. Raises: as `_on_host`."""
+    async with _on_host(settings) as (changes, _):
+        yield changes
 
 
 @main.command(name="first-admin")
@@ -198,8 +239,16 @@ def first_admin(email: str, config: Path | None, json_: bool) -> None:
     printing.as_json(body) if json_ else printing.say(str(body["token"]))
 
 
-for command in (remote.apply, remote.delete, remote.whoami, remote.explain):
+for command in (estate_commands.plan, estate_commands.apply, estate_commands.export):
     main.add_command(command)
+main.add_command(import_commands.import_)
+for command in (question_commands.explain, question_commands.who, question_commands.can):
+    main.add_command(command)
+for command in (remote.delete, remote.whoami):
+    main.add_command(command)
+for command in restore_commands.commands(_settings, _changes_on_host, app.database):
+    main.add_command(command)
+main.add_command(store_commands.migrate_command(lambda config: _settings(config).store_url))
 for command in (remote.token_list, remote.token_revoke):
     token.add_command(command)
 
@@ -310,7 +359,11 @@ def log_verify(
         second=second or settings.journal.copy_to,
     )
     if journal is None:  # a copy from elsewhere has no change log beside it
-        report = crosscheck(report, app.database(settings))
+        store = app.database(settings)
+        if store is not None:
+            report = crosscheck(report, store)
+        else:
+            report = crosscheck_entries(report, "mongodb", entries_of(settings.store_url))
     if json_:
         printing.as_json(host.report_json(report))
     else:
@@ -343,7 +396,11 @@ def doctor_(config: Path | None, json_: bool) -> None:
         settings.data,
         host=settings.host,
         port=settings.port,
-        private=(app.database(settings), host.Places(settings.data).demo),
+        private=tuple(
+            path
+            for path in (app.database(settings), host.Places(settings.data).demo)
+            if path is not None
+        ),
     )
     if json_:
         printing.as_json([asdict(item) for item in found])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
@@ -21,8 +21,11 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 from authz.errors import GatewardenError
 from policies.errors import Problem
 from proxy.api.collections import COLLECTIONS
+from proxy.api.progress import NDJSON
+from proxy.api.waiting import APPLIED, TOLD, WAITING
 
 MAX_ANSWER = 64 * 1024 * 1024
+Tell = Callable[[str, int, int], None]  # stage, done, of
 _LOOPBACK = ("localhost", "127.", "::1")
 
 
@@ -66,6 +69,19 @@ def findings_in(items: Iterable[Mapping[str, Any]]) -> tuple[Problem, ...]:
     )
 
 
+def _refusal(body: Mapping[str, Any], status: int) -> ClientError:
+    """The error that a problem document stands for. Raises: KeyError, TypeError."""
+    return ClientError(
+        str(body["detail"]),
+        hint=str(body.get("hint") or ""),
+        code=str(body["code"]),
+        status=status,
+        request_id=str(body.get("request_id") or ""),
+        decision_id=str(body.get("decision_id") or ""),
+        problems=findings_in(body.get("problems") or ()),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer in 2xx: the JSON body and the headers by lower-case name."""
@@ -78,6 +94,11 @@ class Reply:
     def epoch(self) -> int:
         """The change-log position that the answer was decided at, or that a change made."""
         return int(self.headers.get("x-policy-epoch", "0"))
+
+    @property
+    def applied(self) -> tuple[str, str]:
+        """After waiting: how many live processes decide by the change (`2/3`), and which do not yet."""
+        return self.headers.get(APPLIED, ""), self.headers.get(WAITING, "")
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -100,6 +121,7 @@ class Client:
     url: str
     token: str = field(repr=False)
     timeout: float = 30.0  # seconds without progress
+    wait: bool = False  # have each change answered once all live processes decide by it
     _opener: OpenerDirector = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -138,9 +160,15 @@ class Client:
         *,
         subject: str | None = None,
         context: Mapping[str, object] | None = None,
+        at: str | None = None,
     ) -> Reply:
-        """May `subject` (the caller itself if None) do `action` on `resource`, and why."""
+        """May `subject` (the caller itself if None) do `action` on `resource`, and why.
+
+        `at` is an epoch or a time: what would have been answered then.
+        """
         body: dict[str, object] = {"action": action, "resource": resource}
+        if at:
+            body["at"] = at
         if subject:
             body["subject"] = subject
         if context:
@@ -155,8 +183,13 @@ class Client:
         source: str = "manual",
         prune: bool = False,
         comment: str = "",
+        tell: Tell | None = None,
+        **more: object,
     ) -> Reply:
-        """Put documents, all or nothing; `dry_run` answers the plan."""
+        """Put documents, all or nothing; `dry_run` answers the plan.
+
+        `tell` hears how far the server is; `more` are other switches of the call that are set.
+        """
         return self.call(
             "PUT",
             "/apply",
@@ -166,7 +199,9 @@ class Client:
                 "source": source,
                 "prune": prune,
                 "comment": comment,
+                **{name: value for name, value in more.items() if value},
             },
+            tell=tell,
         )
 
     def export(self) -> Iterator[dict[str, Any]]:
@@ -181,8 +216,20 @@ class Client:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
 
-    def delete(self, collection: str, name: str, *, dry_run: bool = False) -> Reply:
-        """Delete one document; the collection in singular or plural (`team`, `teams`)."""
+    def delete(
+        self,
+        collection: str,
+        name: str,
+        *,
+        dry_run: bool = False,
+        take_over: bool = False,
+        cascade: bool = False,
+        reassign_to: str = "",
+    ) -> Reply:
+        """Delete one document; the collection in singular or plural (`team`, `teams`).
+
+        `reassign_to` and `cascade` say what becomes of what a team owns.
+        """
         known = {item.path: item.path for item in COLLECTIONS}
         known |= {item.family: item.path for item in COLLECTIONS}
         path = known.get(collection)
@@ -192,10 +239,13 @@ class Client:
                 hint="one of " + ", ".join(sorted(item.family for item in COLLECTIONS)),
                 code="unknown_collection",
             )
-        query = {"dry_run": "true"} if dry_run else None
+        flags = {"dry_run": dry_run, "take_over": take_over, "cascade": cascade}
+        query = {flag: "true" for flag, said in flags.items() if said}
+        if reassign_to:
+            query["reassign_to"] = reassign_to
         fixed = next(item.fixed_name for item in COLLECTIONS if item.path == path)
         whole = f"/{path}" if fixed else f"/{path}/{quote(name, safe='@')}"
-        return self.call("DELETE", whole, query=query)
+        return self.call("DELETE", whole, query=query or None)
 
     def first_admin(self, email: str) -> Reply:
         """Take the offer of a new installation: the client's token is the one-time token of its host."""
@@ -247,22 +297,28 @@ class Client:
         body: Mapping[str, Any] | None = None,
         *,
         query: Mapping[str, str] | None = None,
+        tell: Tell | None = None,
     ) -> Reply:
-        """One call; `path` is below `/api/v1`.
+        """One call; `path` is below `/api/v1`. With `tell` the server says how far it is meanwhile.
 
         Raises:
             ClientError: no connection, no JSON, or a status outside 2xx.
         """
+        if self.wait and method != "GET":
+            query = {**(query or {}), "wait": "applied"}
         url = f"{self.url}/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
         request = Request(url, method=method)
         request.add_header("Authorization", f"Bearer {self.token}")
-        request.add_header("Accept", "application/json")
+        accept = "application/json" if tell is None else f"{NDJSON}, application/json;q=0.9"
+        request.add_header("Accept", accept)
         request.add_header("User-Agent", "gatewarden")
         if body is not None:
             request.data = json.dumps(body, ensure_ascii=False).encode()
             request.add_header("Content-Type", "application/json")
         try:
             with self._opener.open(request, timeout=self.timeout) as response:
+                if tell is not None and response.headers.get_content_type() == NDJSON:
+                    return self._last_of(response, tell)
                 return self._reply(response)
         except HTTPError as error:
             with error:
@@ -285,18 +341,33 @@ class Client:
             raise self._not_ours(response.status)
         return Reply(response.status, body, headers)
 
+    def _last_of(self, response: HTTPResponse, tell: Tell) -> Reply:
+        """The answer in the last of the lines that a long call sends; the others go to `tell`."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        while line := response.readline(MAX_ANSWER + 1):
+            try:
+                told = json.loads(line)
+                if "progress" in told:
+                    far = told["progress"]
+                    tell(str(far["stage"]), int(far["done"]), int(far["of"]))
+                elif "problem" in told:
+                    raise _refusal(told["problem"], int(told["problem"]["status"]))
+                elif "result" in told:
+                    headers["x-policy-epoch"] = str(int(told["epoch"]))
+                    headers |= {name: str(told[name]) for name in TOLD if name in told}
+                    return Reply(int(told["status"]), dict(told["result"]), headers)
+            except (ValueError, KeyError, TypeError) as error:
+                raise self._not_ours(response.status) from error
+        raise ClientError(
+            "the connection ended before the answer",
+            hint="it is not known whether the change was made; the same call again is safe",
+            code="unexpected_answer",
+            status=response.status,
+        )
+
     def _refused(self, error: HTTPError) -> ClientError:
         try:
-            body = json.loads(error.read(MAX_ANSWER))
-            return ClientError(
-                str(body["detail"]),
-                hint=str(body.get("hint") or ""),
-                code=str(body["code"]),
-                status=error.code,
-                request_id=str(body.get("request_id") or ""),
-                decision_id=str(body.get("decision_id") or ""),
-                problems=findings_in(body.get("problems") or ()),
-            )
+            return _refusal(json.loads(error.read(MAX_ANSWER)), error.code)
         except (ValueError, KeyError, TypeError, AttributeError, OSError, HTTPException):
             return self._not_ours(error.code)
 

@@ -17,7 +17,7 @@ import click
 from authz.errors import GatewardenError
 from policies.errors import InvalidDocuments
 from proxy import printing
-from proxy.client import Client, ClientError
+from proxy.client import Client, ClientError, Reply
 
 P = ParamSpec("P")
 PENDING = 2
@@ -70,7 +70,24 @@ def _fail(error: GatewardenError, *, json_: bool) -> NoReturn:
     sys.exit(1)
 
 
-def client(token: str | None = None) -> Client:
+wait_ = click.option(
+    "--wait",
+    is_flag=True,
+    help="Return once all live processes decide by it; exit 1 if not in 5 s.",
+)
+
+
+def waited(reply: Reply, *, json_: bool) -> None:
+    """Says how many processes decide by a change that was waited for; exits with 1 if not all do."""
+    count, behind = reply.applied
+    if count and not json_:
+        printing.say(f"in force in {count} processes")
+    if behind:
+        printing.warn(f"the change is made, but not yet in force in: {behind}")
+        sys.exit(1)
+
+
+def client(token: str | None = None, *, wait: bool = False) -> Client:
     """The gateway of `GATEWARDEN_URL`, with `token` or that of `GATEWARDEN_TOKEN`.
 
     Raises:
@@ -79,4 +96,5 @@ def client(token: str | None = None) -> Client:
     return Client(
         os.environ.get("GATEWARDEN_URL", "http://127.0.0.1:8080"),
         os.environ.get("GATEWARDEN_TOKEN", "") if token is None else token,
+        wait=wait,
     )

@@ -25,6 +25,7 @@ STATUS: Mapping[str, int] = {
     "invalid_query": 400,
     "invalid_row": 400,
     "invalid_token_request": 400,
+    "no_such_moment": 400,
     "other_model_named": 400,
     "remote_tool_refused": 400,
     "unsupported_field": 400,
@@ -52,6 +53,7 @@ STATUS: Mapping[str, int] = {
     # the rest of the caller's mistakes
     "method_not_allowed": 405,
     "request_timeout": 408,
+    "case_failed": 409,
     "conflict": 409,
     "guard_refused": 409,
     "managed_by": 409,
@@ -78,6 +80,7 @@ STATUS: Mapping[str, int] = {
     "journal_full": 503,
     "journal_unavailable": 503,
     "policy_stale": 503,
+    "question_too_long": 503,
     "log_damaged": 503,
     "seal_broken": 503,
     "store_too_new": 503,

@@ -180,7 +180,7 @@ class Gateway:
             raise InvalidHeader("`x-min-epoch` is not a number")
         wanted, waited, policy = int(text), 0.0, self._parts.policy
         while policy.engine.epoch < wanted:
-            if waited >= HEAD_WAIT and wanted > policy.head:
+            if waited >= HEAD_WAIT and wanted > policy.known:
                 raise EpochUnknown(f"the epoch `{wanted}` is beyond the last one that is known")
             if waited >= EPOCH_WAIT:
                 raise Unavailable("the epoch is not reached yet", code="epoch_not_reached")

@@ -66,9 +66,15 @@ class Places:
     def demo(self) -> Path:
         return self.data / "demo.env"
 
-    def established(self, database: Path) -> bool:
+    @property
+    def keys(self) -> Path:
+        """Made at the first start, or by whoever brings the keys of another host."""
+        return self.data / "keys" / "installation"
+
+    def established(self, database: Path | None) -> bool:
         """Whether there is data that was made with keys, so that no new key may be made."""
-        return database.exists() or self.journal.exists()
+        files = (self.keys, self.journal) if database is None else (database, self.journal)
+        return any(path.exists() for path in files)
 
 
 def publish_key(places: Places, raw: bytes) -> None:
@@ -152,8 +158,15 @@ async def _exists(changes: ChangeLog, subject: str) -> None:
             raise HostError(f"there is no {family} `{name}`", hint="apply its document first")
 
 
-async def make_admin(changes: ChangeLog, subject: str, now: datetime) -> None:
-    """Give a person the tenant role `tenant-admin`, as a recorded change of source `host`."""
+async def make_admin(
+    changes: ChangeLog,
+    subject: str,
+    now: datetime,
+    *,
+    source: Source = Source.HOST,
+    comment: str = "made a tenant admin on the host",
+) -> None:
+    """Give a person the tenant role `tenant-admin`, active, as a recorded change."""
     kind, _, name = subject.partition(":")
     if kind != "user" or not name:
         raise HostError("only a person can become an admin", hint="--for user:<e-mail>")
@@ -170,10 +183,10 @@ async def make_admin(changes: ChangeLog, subject: str, now: datetime) -> None:
     user = user.model_copy(update={"roles": roles, "state": "active", "suspended_by": ()})
     change = Change(
         actor="host",
-        source=Source.HOST,
+        source=source,
         request_id=f"host-{secrets.token_hex(6)}",
         puts=(user,),
-        comment="made a tenant admin on the host",
+        comment=comment,
     )
     await changes.commit(change, None, now)
 

@@ -86,11 +86,28 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "gatewarden_policy_epoch": ("gauge", "Epoch that this process decides by.", ()),
     "gatewarden_policy_age_seconds": ("gauge", "Seconds since the last successful poll.", ()),
+    "gatewarden_policy_rebuilds": (
+        "gauge",
+        "Times since the start that the policy here differed from the change log and was made anew.",
+        (),
+    ),
+    "gatewarden_replicas_live": ("gauge", "Processes that follow the change log now.", ()),
+    "gatewarden_replicas_lowest_epoch": (
+        "gauge",
+        "Lowest epoch that one of them has applied.",
+        (),
+    ),
     "gatewarden_up": ("gauge", "1 while the process is ready.", ()),
 }
 # Of several workers: the worst one is what an operator wants to see.
 _WORST_IS_LEAST = frozenset(
-    {"gatewarden_journal_writable", "gatewarden_policy_epoch", "gatewarden_up"}
+    {
+        "gatewarden_journal_writable",
+        "gatewarden_policy_epoch",
+        "gatewarden_replicas_live",
+        "gatewarden_replicas_lowest_epoch",
+        "gatewarden_up",
+    }
 )
 
 Snapshot = dict[str, list[Any]]

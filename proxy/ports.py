@@ -41,8 +41,8 @@ class Policy(Protocol):
     def engine(self) -> Decides: ...
 
     @property
-    def head(self) -> int:
-        """The last epoch that is known to be committed."""
+    def known(self) -> int:
+        """The last epoch that is known to be committed, applied here or not."""
         ...
 
     def age(self, now: datetime) -> float:

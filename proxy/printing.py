@@ -101,34 +101,23 @@ def fields(values: Mapping[str, Any]) -> None:
     out.print(drawn)
 
 
-def plan(body: Mapping[str, Any]) -> None:
-    """Print what a change came to, or in a dry run: what it would come to."""
-    told = body.get("plan", {})
-    for verb, style in (("created", "green"), ("updated", "yellow"), ("deleted", "red")):
-        for item in told.get(verb, ()):
-            say(f"{verb:8} {item.get('type')}/{item.get('name')}", style)
-    for alarm in told.get("alarms", ()):
-        warn(f"alarm: {alarm}")
-    rows = f"{told.get('rows_added', 0)} rows added, {told.get('rows_removed', 0)} removed"
-    if not body.get("changed"):
-        say("nothing to change")
-    elif body.get("dry_run"):
-        say(f"{rows} (dry run: nothing was changed)")
-    else:
-        say(f"{rows}; in force since epoch {body.get('epoch')}")
-
-
-def explanation(found: Mapping[str, Any]) -> None:
-    """Print an answer of `POST /api/v1/explain` for a person: people by their e-mails."""
+def naming(found: Mapping[str, Any]) -> Callable[[object], str]:
+    """Writes the user ids in a text as the e-mails that an answer brings along in `people`."""
     people: Mapping[str, str] = found.get("people") or {}
 
     def named(text: object) -> str:
         return _USER_ID.sub(lambda match: people.get(match[0], match[0]), str(text))
 
+    return named
+
+
+def explanation(found: Mapping[str, Any]) -> None:
+    """Print an answer of `POST /api/v1/explain` for a person: people by their e-mails."""
+    named = naming(found)
     told = found.get("explanation") or {}
     effect = str(found.get("effect", ""))
     say(f"{effect}: {found.get('reason', '')}", "green" if effect == "allow" else "red")
-    fields({"message": found.get("message"), "epoch": found.get("epoch")})
+    fields({name: found.get(name) for name in ("message", "epoch", "at")})
     for part in told.get("parts", ()):
         _part(part, str(told.get("action", "")), named)
 
@@ -144,6 +133,8 @@ def _part(part: Mapping[str, Any], action: str, named: Callable[[object], str]) 
         say(f"  {rule['effect']}{shadow} by {named(rule['rule'])}{note}")
         if rule.get("path"):
             say(f"    {named(rule['path'])}")
+        if rule.get("written_by"):
+            say(f"    {named(_writer(rule['written_by']))}")
         for item in rule.get("items", ()):
             met = {True: "met", False: "not met"}.get(item.get("met"), "unknown")
             say(f"    {item['field']} {item['operator']} {named(plain(item['value']))}: {met}")
@@ -155,16 +146,16 @@ def _part(part: Mapping[str, Any], action: str, named: Callable[[object], str]) 
     for unknown in part.get("unknown", ()):
         say(f"  {nothing.get(unknown, unknown)}")
     for link in part.get("missing", ()):
-        if not _elsewhere(link, resource):
-            say(
-                f"  would match {named(link['rule'])} if {named(link['name'])} were in {link['group']}"
-            )
+        say(f"  would match {named(link['rule'])} if {named(link['name'])} were in {link['group']}")
     if part.get("holders"):
         say(f"  held by {named(', '.join(part['holders']))}")
 
 
-def _elsewhere(link: Mapping[str, Any], resource: str) -> bool:
-    """Whether a link would put a model into another account, which nobody can do."""
-    account = resource.partition(":")[2].partition("/")[0]
-    kind, _, name = str(link["group"]).partition(":")
-    return kind in ("open-models", "provider-account") and name != account
+def _writer(written: Mapping[str, Any]) -> str:
+    """Who wrote a rule, and why: the entry of the change log that added it."""
+    revision = f", revision {written['revision']}" if written.get("revision") else ""
+    comment = f": {written['comment']}" if written.get("comment") else ""
+    return (
+        f"written by {written['actor']} ({written['source']}) in epoch {written['epoch']},"
+        f" {written['at']}{revision}{comment}"
+    )

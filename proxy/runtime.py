@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from identity.directory import Directory
 from identity.first_admin import FirstAdmin
 from identity.pins import Pins
 from proxy.catalogue import Catalogue
+from proxy.inquiry import Inquiries
 from proxy.metrics import Metrics
 from store.changes import ChangeLog
 from store.journal import Journal
+from store.replicas import Replicas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,3 +77,6 @@ class Runtime:
     journal: Journal
     metrics: Metrics
     clock: Clock
+    replicas: Replicas | None = None  # None: this process is the only one
+    inquiries: Inquiries | None = None  # None: long questions are not answered here
+    records: Path | None = None  # the record store's file, for questions about past decisions

@@ -8,6 +8,7 @@ What other processes commit comes through `feed`; reading what is stored is in `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -18,13 +19,16 @@ from authz.engine import Engine
 from policies.change import Change, Entry, Plan, Source
 from policies.compile import STRUCTURE_ROWS
 from policies.documents import Document
+from policies.errors import Conflict, Problem
 from policies.estate import Names
 from store.committing import ATTEMPTS, Committer
-from store.errors import HeadMoved, StoreUnavailable
+from store.errors import HeadMoved, StoreError, StoreRestored, StoreUnavailable
 from store.feed import POLL_SECONDS, Alarm, Applier, Clock, Feed, Snapshot
+from store.memory import Revocation
 from store.port import Store
 from store.preparing import prepare
 from store.reading import Reading
+from store.remembering import Keeps
 from store.sealed import Sealer
 
 __all__ = ["Applier", "ChangeLog", "Snapshot"]
@@ -52,11 +56,15 @@ class ChangeLog(Reading):
         sealer: Sealer,
         clock: Clock = _utc_now,
         alarm: Alarm = _log_alarm,
+        memory: Keeps | None = None,
     ) -> None:
-        super().__init__(store, Feed(store, model_text, clock, alarm), sealer)
+        """`memory` is what the data folder remembers of the log; without it nobody would notice that the
+        store was restored while no process ran.
+        """
+        super().__init__(store, Feed(store, model_text, clock, alarm, memory), sealer)
         self._shipped = tuple(shipped)
         self._clock = clock
-        self._committer = Committer(store, self._feed, sealer, alarm)
+        self._committer = Committer(store, self._feed, sealer, alarm, model_text)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -73,7 +81,10 @@ class ChangeLog(Reading):
         await self._store.open()
         await self._feed.load()
         for _ in range(ATTEMPTS):
+            if self.doubt is not None:
+                return  # it starts, and says why it serves nothing
             if await self._bring_shipped():
+                await self.remember()
                 return
             await self._feed.load()
         raise StoreUnavailable(
@@ -83,6 +94,8 @@ class ChangeLog(Reading):
     async def close(self) -> None:
         """Closes the store. The engine still answers."""
         self._committer.close()
+        with contextlib.suppress(StoreError):
+            await self.remember()
         await self._store.close()
 
     async def _bring_shipped(self) -> bool:
@@ -149,6 +162,21 @@ class ChangeLog(Reading):
         """Why this process cannot follow the log and is not ready; None when it can."""
         return self._feed.problem
 
+    @property
+    def known(self) -> int:
+        """The highest epoch that this process knows to be committed; it may not have applied it yet."""
+        return max(self._feed.known, self._feed.head.epoch)
+
+    @property
+    def rebuilds(self) -> int:
+        """How often the policy here differed from the log and was made anew."""
+        return self._feed.rebuilds
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the store is not the one that was applied here; None when it is."""
+        return self._feed.doubt
+
     def age(self, now: datetime) -> float:
         """Seconds since the store was last read with success."""
         return self._feed.age(now)
@@ -161,9 +189,58 @@ class ChangeLog(Reading):
         """Whether this process has applied `epoch`, after at most `timeout` seconds."""
         return await self._feed.wait(epoch, timeout)
 
+    async def reach(self, epoch: int, timeout: float) -> bool:
+        """The same, but asks the store at once. Raises: StoreError."""
+        return await self._feed.reach(epoch, timeout)
+
     async def run_feed(self, stop: asyncio.Event, seconds: float = POLL_SECONDS) -> None:
         """Polls each `seconds` until `stop` is set."""
         await self._feed.run(stop, seconds)
+
+    # --- a store that was restored --------------------------------------------------------------
+
+    async def remember(self) -> None:
+        """Writes down the head that was applied here, for the next start. Raises: StoreError."""
+        try:
+            await self._feed.remembering.keep()
+        except OSError as error:
+            _log.warning("the head of the change log is not remembered: %s", error)
+
+    async def lost(self) -> list[Revocation]:
+        """The revocations that were applied here and that the store does not hold, oldest first."""
+        return await self._feed.remembering.lost()
+
+    async def confirm_restored(self, request_id: str, now: datetime) -> Entry:
+        """Goes on with a store that was restored: a recorded entry with both heads.
+
+        Raises:
+            StoreUnavailable. StoreRestored: there is nothing to confirm.
+        """
+        remembering = self._feed.remembering
+        for _ in range(ATTEMPTS):
+            before = remembering.remembered
+            if self.doubt is None or before is None:
+                raise StoreRestored(
+                    "the store is the one that was applied here: nothing to confirm"
+                )
+            head = self._feed.head
+            change = Change(
+                "host",
+                Source.RECOVERY,
+                request_id,
+                comment=f"restored: goes on from entry {head.epoch} ({head.hash}); entry"
+                f" {before.epoch} ({before.hash}) had been applied",
+            )
+            prepared = prepare(Plan(change), head, now, {})
+            try:
+                await self._store.commit(head, [prepared.batch])
+            except HeadMoved:
+                await self._feed.load()
+                continue
+            await remembering.reset(prepared.after)
+            await self._feed.load()
+            return prepared.entry
+        raise StoreUnavailable("the store could not be confirmed: others are always first")
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -178,6 +255,20 @@ class ChangeLog(Reading):
         context = context or _context(asker, self._clock())
         plan, _ = await self._committer.planned(change, asker, context)
         return plan
+
+    async def failing_cases(
+        self, plan: Plan, asker: Asker | None, context: Context
+    ) -> tuple[Problem, ...]:
+        """The decision cases that would refuse the planned change: for a dry run. () = none.
+
+        Raises:
+            InvalidDocuments: there would be too many cases. Conflict, StoreUnavailable.
+        """
+        try:
+            return await self._committer.failing(plan, asker, context)
+        except HeadMoved as error:
+            message = "others changed something meanwhile"
+            raise Conflict(message, hint="try again") from error
 
     async def commit(
         self,
@@ -195,6 +286,11 @@ class ChangeLog(Reading):
             InvalidDocuments, NotAuthorised, Conflict, NotFound, GuardRefused: nothing was written.
             StoreUnavailable: it is not known whether it was.
         """
+        if self.doubt is not None:
+            raise StoreRestored(
+                "the store was restored and lacks what was applied here",
+                hint="run `gatewarden restore confirm` on the host",
+            )
         context = context or _context(asker, now)
         return await self._committer.commit(change, asker, now, context)
 

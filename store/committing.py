@@ -8,6 +8,7 @@ wait. A commit whose end nobody saw (a caller who hung up, a store that failed) 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -20,14 +21,16 @@ from authz.conditions import Context
 from authz.decision import Asker
 from authz.errors import GatewardenError
 from policies.authorise import authorise, may_grant
+from policies.case_gate import MAX_SHOWN, Failure, findings_of, refusing
 from policies.change import Change, Entry, Plan
-from policies.errors import Conflict, GuardRefused, InvalidDocuments, Problem
+from policies.errors import CasesFailed, Conflict, GuardRefused, InvalidDocuments, Problem
 from policies.guards import administers, administrator
 from store.errors import HeadMoved, StoreError, StoreUnavailable
 from store.feed import STEP_ROWS, Alarm, Feed
 from store.port import Head, Store
 from store.preparing import LARGE, Prepared, SealingVault, drive, prepare
 from store.sealed import Sealer
+from store.trial import Trial
 
 _log = logging.getLogger("gatewarden.store")
 ATTEMPTS = 50  # how often a change is planned again because others were first
@@ -85,7 +88,9 @@ def _is_neutral(plan: Plan) -> bool:
 class Committer:
     """Makes entries of changes. One a process; others are seen through the feed."""
 
-    def __init__(self, store: Store, feed: Feed, sealer: Sealer, alarm: Alarm) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, sealer: Sealer, alarm: Alarm, model_text: str
+    ) -> None:
         self._store = store
         self._feed = feed
         self._sealer = sealer
@@ -93,6 +98,8 @@ class Committer:
         self._queue: deque[_Waiting] = deque()
         self._writing = asyncio.Lock()
         self._planner = ThreadPoolExecutor(1, thread_name_prefix="plan")
+        self._trial = Trial(store, feed, model_text, self._planner)
+        feed.subscribe(self._trial.book)
         self._administrator: str | None = None  # somebody who can, when it was last asked
         self._nobody_at = -1  # the epoch at which nobody was found who can
 
@@ -161,17 +168,26 @@ class Committer:
                 plan, vault = await self.planned(waiting.change, waiting.asker, waiting.context)
                 if not merged.takes(plan):
                     break
+                failures = await self._tried_aside(plan, base)
                 async with self._feed.applying:
                     if self._feed.head != base:
                         raise HeadMoved("others committed meanwhile")
                     if not plan.empty:
                         self._judge(plan, waiting)
+                        if not self._trial.is_large(plan):
+                            failures = await self._trial.live(plan)
+                        self._refuse_failing(failures, plan, waiting)
                 prepared = await self._prepared(plan, head, waiting, vault)
             except (HeadMoved, asyncio.CancelledError):
                 self._put_back(merged)
                 raise
             except Exception as error:
-                if self._feed.head != base:
+                try:
+                    moved = await self._moved(base)
+                except BaseException:
+                    self._put_back(merged)
+                    raise
+                if moved:
                     # Planned on what changed meanwhile: whatever came of it says nothing.
                     self._put_back(merged)
                     raise HeadMoved("others committed meanwhile") from error
@@ -188,6 +204,14 @@ class Committer:
                 merged.prepared.append(prepared)
                 head = prepared.after
         return merged
+
+    async def _moved(self, base: Head) -> bool:
+        """Whether others committed after `base`: a plan reads the store, which may be ahead of the feed."""
+        if self._feed.head == base:
+            self._feed.look_again()
+            with contextlib.suppress(StoreError):  # then it is told as what it came to
+                await self._feed.poll()
+        return self._feed.head != base
 
     async def _prepared(
         self, plan: Plan, head: Head, waiting: _Waiting, vault: SealingVault
@@ -275,6 +299,41 @@ class Committer:
         if waiting.asker is not None:
             authorise(self._feed.engine, waiting.asker, plan, waiting.context)
         self._guard(plan, waiting)
+
+    async def failing(
+        self, plan: Plan, asker: Asker | None, context: Context
+    ) -> tuple[Problem, ...]:
+        """The cases that would refuse a change which `asker` may make: for a dry run.
+
+        Raises:
+            InvalidDocuments: there would be too many cases. HeadMoved, StoreUnavailable.
+        """
+        if plan.empty:
+            return ()
+        base = self._feed.head
+        failures = await self._tried_aside(plan, base)
+        if not self._trial.is_large(plan):
+            async with self._feed.applying:
+                if self._feed.head != base:
+                    raise HeadMoved("others committed meanwhile")
+                failures = await self._trial.live(plan)
+        refused = refusing(failures, only_revokes=plan.only_revokes)
+        return findings_of(self._feed.engine, refused, asker, context)
+
+    async def _tried_aside(self, plan: Plan, base: Head) -> tuple[Failure, ...]:
+        """What fails after a large change; it is tried before the feed has to wait for us."""
+        large = self._trial.is_large(plan)
+        return await self._trial.aside(plan, base.epoch) if large else ()
+
+    def _refuse_failing(self, failures: Sequence[Failure], plan: Plan, waiting: _Waiting) -> None:
+        """Raises: CasesFailed, for what the change breaks. What it does not refuse is an alarm."""
+        refused = refusing(failures, only_revokes=plan.only_revokes)
+        if refused:
+            asker, context = waiting.asker, waiting.context
+            raise CasesFailed(findings_of(self._feed.engine, refused, asker, context))
+        for one in failures[:MAX_SHOWN]:
+            since = "fails, as before" if one.before else "fails after this change"
+            self._alarm(f"{one.text} ({since})")
 
     def _guard(self, plan: Plan, waiting: _Waiting) -> None:
         """Somebody active must still be able to administer. Pure revocations commit with an alarm."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from store.entries import hash_of
+from store.errors import StoreError
 from store.verify import Fault, VerifyReport
 
 LOG_WRITER = b'"log-writer"'  # as it stands in the JSON
@@ -30,6 +32,9 @@ class _Entry(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Entry).decode
 
 
+RawEntries = Iterable[tuple[int, str, object]]  # epoch, hash and body, in order
+
+
 def crosscheck(report: VerifyReport, store: Path) -> VerifyReport:
     """The report of `verify`, with what does not agree with the change log in the file `store`.
 
@@ -38,14 +43,19 @@ def crosscheck(report: VerifyReport, store: Path) -> VerifyReport:
     if not store.exists():
         note = f"{store.name}: there is no change log here to compare with"
         return dataclasses.replace(report, notes=(*report.notes, note))
+    return crosscheck_entries(report, store.name, _entries(store))
+
+
+def crosscheck_entries(report: VerifyReport, store: str, entries: RawEntries) -> VerifyReport:
+    """The same with the entries of a change log that is called `store`, wherever they are read from."""
     faults, notes = list(report.faults), list(report.notes)
     wanted = {writer.change[0] for writer in report.writers}
     heads: dict[int, str] = {}
     known: dict[str, int] = {}
     try:
-        faults += _read(store, wanted, heads, known)
-    except sqlite3.Error as error:
-        faults.append(Fault("", store.name, 0, 0, f"the change log cannot be read: {error}"))
+        faults += _read(store, entries, wanted, heads, known)
+    except (sqlite3.Error, StoreError) as error:
+        faults.append(Fault("", store, 0, 0, f"the change log cannot be read: {error}"))
     else:
         found = {writer.writer: writer for writer in report.writers}
         for name, epoch in known.items():
@@ -63,36 +73,38 @@ def crosscheck(report: VerifyReport, store: Path) -> VerifyReport:
     return dataclasses.replace(report, faults=tuple(faults), notes=tuple(notes))
 
 
+def _entries(store: Path) -> RawEntries:
+    db = sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        yield from db.execute("SELECT epoch, hash, body FROM entries ORDER BY epoch")
+    finally:
+        db.close()
+
+
 def _read(
-    store: Path, wanted: set[int], heads: dict[int, str], known: dict[str, int]
+    store: str, entries: RawEntries, wanted: set[int], heads: dict[int, str], known: dict[str, int]
 ) -> list[Fault]:
     """Walks the change log: the hashes of the `wanted` entries, the writers it knows, its faults."""
     faults: list[Fault] = []
 
     def fault(epoch: int, message: str) -> None:
-        faults.append(Fault("", store.name, 0, epoch, f"entry {epoch} of the change log {message}"))
+        faults.append(Fault("", store, 0, epoch, f"entry {epoch} of the change log {message}"))
 
-    db = sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)
-    try:
-        last, previous = 0, ""
-        for epoch, recorded, body in db.execute(
-            "SELECT epoch, hash, body FROM entries ORDER BY epoch"
-        ):
-            if epoch in wanted:
-                heads[epoch] = recorded
-            try:
-                if not isinstance(body, bytes) or hash_of(body) != recorded:
-                    raise ValueError
-                entry = _decode(body)
-            except ValueError:  # msgspec's errors are ValueErrors, too
-                fault(epoch, "is not what was written")
-            else:
-                if (entry.epoch, entry.epoch) != (epoch, last + 1) or entry.previous != previous:
-                    fault(epoch, "does not continue the entry before it")
-                for family, name, *_ in entry.documents:
-                    if bytes(family) == LOG_WRITER:
-                        known.setdefault(msgspec.json.decode(name), epoch)
-            last, previous = epoch, recorded
-    finally:
-        db.close()
+    last, previous = 0, ""
+    for epoch, recorded, body in entries:
+        if epoch in wanted:
+            heads[epoch] = recorded
+        try:
+            if not isinstance(body, bytes) or hash_of(body) != recorded:
+                raise ValueError
+            entry = _decode(body)
+        except ValueError:  # msgspec's errors are ValueErrors, too
+            fault(epoch, "is not what was written")
+        else:
+            if (entry.epoch, entry.epoch) != (epoch, last + 1) or entry.previous != previous:
+                fault(epoch, "does not continue the entry before it")
+            for family, name, *_ in entry.documents:
+                if bytes(family) == LOG_WRITER:
+                    known.setdefault(msgspec.json.decode(name), epoch)
+        last, previous = epoch, recorded
     return faults

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 
 from authz.rows import Row
 from policies.change import DocumentChange, Entry, Source
+from policies.upcast import stamped, upcast
 from store.errors import LogDamaged, StoreTooNew
 
 SCHEMA = 2  # what this version writes
@@ -40,7 +41,13 @@ def encode(entry: Entry) -> bytes:
         "request_id": entry.request_id,
         "comment": entry.comment,
         "documents": [
-            [*change.key, change.before, change.after, change.version, change.source.value]
+            [
+                *change.key,
+                _stored(change.key[0], change.before),
+                _stored(change.key[0], change.after),
+                change.version,
+                change.source.value,
+            ]
             for change in entry.documents
         ],
         "added": [[row.ptype, *row.values] for row in entry.added],
@@ -86,7 +93,11 @@ def decode(epoch: int, recorded: str, body: bytes) -> Entry:
             comment=data["comment"],
             documents=tuple(
                 DocumentChange(
-                    (family, name), before, after, version, Source(source[0] if source else made_by)
+                    (family, name),
+                    _current(family, before),
+                    _current(family, after),
+                    version,
+                    Source(source[0] if source else made_by),
                 )
                 for family, name, before, after, version, *source in data["documents"]
             ),
@@ -101,6 +112,14 @@ def decode(epoch: int, recorded: str, body: bytes) -> Entry:
         )
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise LogDamaged(f"entry {epoch} of the change log cannot be read") from error
+
+
+def _stored(family: str, data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return stamped(family, data) if data is not None else None
+
+
+def _current(family: str, data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return upcast(family, data) if data is not None else None
 
 
 def _rows(listed: Iterable[list[str]]) -> tuple[Row, ...]:

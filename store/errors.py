@@ -15,6 +15,18 @@ class StoreUnavailable(StoreError):
     code = "store_unavailable"
 
 
+class StoreRestored(StoreUnavailable):
+    """The store lacks what was applied here: it was restored, and nobody has confirmed that yet."""
+
+    code = "store_restored"
+
+
+class UnsupportedStore(StoreError):
+    """The URL of the store is of a kind that this version does not have."""
+
+    code = "unsupported_store"
+
+
 class StoreTooNew(StoreError):
     """The store was written by a newer version, which this one cannot read."""
 

@@ -24,10 +24,11 @@ from policies.change import Entry
 from policies.documents import Document, parse_json
 from policies.estate import Names, fact_of_stored
 from store.entries import decode, row_of
-from store.errors import LogDamaged, StoreError, StoreTooNew
+from store.errors import LogDamaged, StoreError, StoreRestored, StoreTooNew
 from store.facts import decode_fact
 from store.port import Head, RawDocument, RawEntry, Store
 from store.rebuild import digest_of_text, is_structural, rebuild
+from store.remembering import Keeps, Remembering
 
 _log = logging.getLogger("gatewarden.store")
 
@@ -77,8 +78,16 @@ class Applier(Protocol):
 class Feed:
     """The log as this process has it."""
 
-    def __init__(self, store: Store, model_text: str, clock: Clock, alarm: Alarm) -> None:
+    def __init__(
+        self,
+        store: Store,
+        model_text: str,
+        clock: Clock,
+        alarm: Alarm,
+        memory: Keeps | None = None,
+    ) -> None:
         self._store = store
+        self.remembering = Remembering(store, memory)
         self._model_text = model_text
         self._clock = clock
         self._alarm = alarm
@@ -92,6 +101,9 @@ class Feed:
         self.names = Names()
         self.head = Head()
         self.structure: frozenset[Row] = frozenset()  # rows that no document asserts, at the start
+        self.known = 0  # the highest epoch that was seen in the store
+        self.rebuilds = 0  # how often what was held differed from the log and was made anew
+        self.doubt: str | None = None  # why the store is not the one that was applied here
         self.problem: str | None = "the policy is not loaded yet"
 
     def subscribe(self, applier: Applier) -> None:
@@ -110,10 +122,14 @@ class Feed:
             await self._load()
 
     async def _load(self) -> None:
+        remembered = (
+            await self.remembering.read()
+        )  # before the store, which may only be ahead of it
         async with self._store.snapshot() as snapshot:
             head = snapshot.head
             built = await snapshot.rows(lambda texts: _build(self._model_text, texts, head.epoch))
             if built is None or built.digest != head.digest:
+                self.rebuilds += 1
                 self._alarm(f"the rows at epoch {head.epoch} do not match the log: rebuilt from it")
                 texts = await rebuild(self._store, head)
                 await self._store.rematerialise(head.epoch, texts)
@@ -124,17 +140,57 @@ class Feed:
             for key, fact in await snapshot.facts():
                 names.note(key, decode_fact(fact))
             raw = await snapshot.documents()
+        # What a newer version wrote is not guessed at: the last entry says whether we may read it.
+        for newest in await self._store.entries(head.epoch - 1, 1) if head.epoch else ():
+            self.read(newest)
         if built is None or built.digest != head.digest:
             raise LogDamaged(f"the digest at epoch {head.epoch} is not what the log says")
         self.engine, self.structure = built.engine, built.structure
         self.names, self.head = names, head
+        self.known = head.epoch
         loaded = Snapshot(Documents(raw), head.epoch, head.digest)
         self._missed = True
         for applier in self._appliers:
             applier.load(loaded)
         self._missed = False
-        self.problem = None
+        self._doubt(await self.remembering.doubt(remembered))
+        if self.doubt is None:
+            self.remembering.loaded(head)
         self._polled()
+
+    # --- a store that went back -----------------------------------------------------------------
+
+    def _doubt(self, text: str | None) -> None:
+        """INVARIANT: while there is a doubt nothing is decided (`age`) and nothing is committed."""
+        if text is not None and text != self.doubt:
+            self._alarm(text)
+        self.doubt = self.problem = text
+
+    async def _look_back(self) -> bool:
+        """Whether the store is the one that was applied here, or has been confirmed to be.
+
+        Raises:
+            StoreRestored: it has just been found that it is not.
+        """
+        if self.doubt is not None:
+            if await self.remembering.doubt(await self.remembering.read()) is not None:
+                return False
+            await self._load()
+            return self.doubt is None
+        if not self._unread or not self.head.epoch:
+            return True
+        if await self._store.hash_at(self.head.epoch) == self.head.hash:
+            return True
+        with contextlib.suppress(OSError):
+            await self.remembering.keep()  # first of all, so that a restart knows it, too
+        # What another process of this data folder has applied counts as well as what this one has.
+        remembered = await self.remembering.read()
+        self._doubt(
+            await self.remembering.doubt(remembered)
+            or f"the store was restored: entry {self.head.epoch}, which was applied here, is gone;"
+            " run `gatewarden restore confirm` on the host"
+        )
+        raise StoreRestored("the store was restored", hint="gatewarden restore confirm")
 
     # --- entries --------------------------------------------------------------------------------
 
@@ -149,9 +205,12 @@ class Feed:
                 await self._load()
             if await self._store.changed():
                 self._unread = True
+            if not await self._look_back():
+                return 0
             count = 0
             while self._unread:
                 raw = await self._store.entries(self.head.epoch, _ENTRIES)
+                self.known = raw[-1].epoch if raw else self.head.epoch
                 for one in raw:
                     await self._apply(self.read(one))
                     count += 1
@@ -199,6 +258,7 @@ class Feed:
             self._missed = True
             await self._load()
         if self.engine.digest != self.head.digest:
+            self.rebuilds += 1
             self._alarm(f"the digest after epoch {self.head.epoch} differs: loaded anew")
             await self._load()
 
@@ -218,6 +278,7 @@ class Feed:
             after = change.after
             self.names.note(change.key, fact_of_stored(change.key, after) if after else None)
         self.head = Head(entry.epoch, entry.hash, entry.digest)
+        self.remembering.applied(entry)
         for applier in self._appliers:
             try:
                 applier.apply(entry)
@@ -242,9 +303,10 @@ class Feed:
     def age(self, now: datetime) -> float:
         """Seconds since the store was last read with success.
 
-        Infinite before the first time, and while a part of this process lacks an entry.
+        Infinite before the first time, while a part of this process lacks an entry, and while the store
+        is not the one that was applied here.
         """
-        if self._last_poll is None or self._missed:
+        if self._last_poll is None or self._missed or self.doubt is not None:
             return float("inf")
         return max(0.0, (now - self._last_poll).total_seconds())
 
@@ -259,6 +321,14 @@ class Feed:
                 await future
         self._waiting = [(e, f) for e, f in self._waiting if f is not future]
         return self.head.epoch >= epoch
+
+    async def reach(self, epoch: int, timeout: float) -> bool:
+        """The same, but asks the store at once. Raises: StoreError, it does not answer."""
+        if self.head.epoch < epoch and not self.applying.locked():
+            await self.poll()
+        return self.head.epoch >= epoch or (
+            (self.applying.locked() or epoch <= self.known) and await self.wait(epoch, timeout)
+        )
 
     async def run(self, stop: asyncio.Event, seconds: float = POLL_SECONDS) -> None:
         """Polls until `stop` is set. A store that fails is tried again; `age` tells how long it has."""

@@ -24,6 +24,7 @@ from policies.naming import Key, label
 from policies.planning import Wants, plan_steps
 from policies.references import mentions_of
 from policies.secrets import SEALED
+from policies.upcast import stamped
 from store.entries import READER, SCHEMA, encode, hash_of
 from store.facts import encode_fact
 from store.port import Batch, Head, RawDocument, RawEntry, RawSecret, Store
@@ -222,7 +223,9 @@ def _documents(plan: Plan, epoch: int) -> Iterable[RawDocument]:
                 change.version,
                 change.source.value,
                 epoch,
-                json.dumps(change.after, ensure_ascii=False, separators=(",", ":")).encode(),
+                json.dumps(
+                    stamped(change.key[0], change.after), ensure_ascii=False, separators=(",", ":")
+                ).encode(),
                 encode_fact(fact_of_stored(change.key, change.after)),
             )
 

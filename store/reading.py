@@ -16,11 +16,13 @@ from policies.estate import Stored
 from policies.naming import OPAQUE_FAMILIES, Key, split_generation
 from policies.resolve import rendered
 from policies.secrets import SEALED, origin_of, secrets_of
+from policies.upcast import upcast
 from store.entries import decode
 from store.errors import SealBroken
 from store.feed import Feed
 from store.port import Store
 from store.preparing import secret_aad, stored_of
+from store.provenance import Written, written_by
 from store.sealed import Sealer
 
 
@@ -36,6 +38,12 @@ class Reading:
         """The document called `key` now: by its plain name, its stored name, or a user's id."""
         found = await self._stored([self.stored_key(key)])
         return found[0] if found else None
+
+    async def all_of(self, keys: Iterable[Key]) -> Mapping[Key, Stored]:
+        """The documents called like these now, by the key that was asked: one read for all of them."""
+        asked = {key: self.stored_key(key) for key in keys}
+        found = {stored.key: stored for stored in await self._stored(set(asked.values()))}
+        return {key: found[at] for key, at in asked.items() if at in found}
 
     def stored_key(self, key: Key) -> Key:
         """The stored key of what is called `key` now; `key` itself when there is nothing."""
@@ -60,6 +68,10 @@ class Reading:
         found = await self._store.entries(max(0, after), limit)
         return [decode(raw.epoch, raw.hash, raw.body) for raw in found]
 
+    async def written_by(self, rows: Iterable[str], epoch: int) -> Mapping[str, Written]:
+        """The entry that added each of these rows (as text), as of `epoch`. Raises: StoreError."""
+        return await written_by(self._store, rows, epoch)
+
     async def _stored(self, keys: Iterable[Key]) -> list[Stored]:
         return [stored_of(raw) for raw in await self._store.documents(keys)]
 
@@ -72,6 +84,11 @@ class Reading:
         """Who has this address now, compared by casefold."""
         found = await self._store.people_by_email([email.casefold()])
         return found[0] if found else None
+
+    async def people_by_email(self, emails: Iterable[str]) -> Mapping[str, Person]:
+        """Who has these addresses now, by casefolded address; one read for all of them."""
+        found = await self._store.people_by_email({email.casefold() for email in emails})
+        return {person.email.casefold(): person for person in found}
 
     async def people(self, ids: Iterable[str]) -> Mapping[str, Person]:
         """Who these user ids are; erased and unknown ones are left out."""
@@ -114,7 +131,7 @@ class Reading:
             raise SealBroken("there is no such sealed secret")
         key = (raw.family, raw.name)
         found = await self._store.documents([key])
-        data: dict[str, Any] = _mapping(found[0].body) if found else {}
+        data = upcast(raw.family, _mapping(found[0].body)) if found else {}
         # INVARIANT: the place comes from the document of now, not from what stands beside the secret.
         if dict(secrets_of(data)).get(raw.field) != f"{SEALED}{raw.id}":
             raise SealBroken("the sealed secret is no longer its document's")

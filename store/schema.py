@@ -4,7 +4,7 @@ secrets and state, which are outside the log because they may have to be forgott
 
 from __future__ import annotations
 
-SCHEMA = 1  # raised when an older version could not read the tables
+SCHEMA = 1  # of both stores; raised when an older version could not read the tables
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (

@@ -232,6 +232,11 @@ class SqliteStore:
             lambda db: [RawEntry(*found) for found in db.execute(sql, (after, limit))]
         )
 
+    async def hash_at(self, epoch: int) -> str | None:
+        sql = "SELECT hash FROM entries WHERE epoch = ?"
+        found = await self.read(lambda db: db.execute(sql, (epoch,)).fetchone())
+        return found[0] if found is not None else None
+
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqliteSnapshot]:
         """A consistent view, on a connection of its own that is closed afterwards."""

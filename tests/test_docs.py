@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from authz.decision import Reason
 from authz.vocabulary import Action
-from conf.settings import describe
+from conf.settings import MODEL_PATH, describe
+from policies import cases
 from policies.documents import DOCUMENT_TYPES, INTERNAL_TYPES
 from policies.loader import load_text
 from policies.validate import validate
@@ -85,3 +87,15 @@ def test_the_documents_on_the_policy_page_load_without_an_error(text: str) -> No
     found = [problem for problem in validate(loaded) if problem.code != "dangling"]
     assert loaded.documents
     assert not found
+
+
+@pytest.mark.parametrize(
+    "text", [t for t in re.findall(r"^```yaml\n(.*?)^```", POLICY, re.M | re.S) if "cases:" in t]
+)
+def test_the_cases_on_the_policy_page_hold_in_the_demo_estate(text: str, tmp_path: Path) -> None:
+    folder = tmp_path / "examples"
+    shutil.copytree(ROOT / "conf/examples", folder, ignore=shutil.ignore_patterns("*.cases.yaml"))
+    (folder / ("page.yaml" if "type: policy" in text else "page.cases.yaml")).write_text(text)
+    report = cases.run([folder], MODEL_PATH.read_text("utf-8"))
+    assert report.results
+    assert report.exit_code == 0, list(report.lines())

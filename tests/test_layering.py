@@ -89,3 +89,12 @@ def test_modules_of_one_folder_do_not_import_each_other_in_a_circle() -> None:
     sys.setrecursionlimit(10_000)
     for name in sorted(edges):
         visit(name, ())
+
+
+DRIVER = {"motor", "pymongo", "bson", "gridfs"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_driver_of_mongodb_is_known_to_its_files_only(path: Path) -> None:
+    if path.parent.name != "store" or not path.name.startswith("mongo"):
+        assert not imports_of(path) & DRIVER

@@ -22,6 +22,7 @@ JSON_TYPES = frozenset({"application/json"})
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 MAX_DEPTH = 32
 BODY_SECONDS = 60.0  # in which a whole body must arrive
+LONG_BODY = 8 * 1024 * 1024  # bytes; where more is taken, it may take longer in proportion
 
 SMALL_BODY = 64 * 1024  # bytes that are read on the loop
 
@@ -40,7 +41,7 @@ async def read_bytes(request: web.Request, limit: int) -> bytes:
 
     Raises:
         BodyTooLarge: longer than `limit` bytes, announced or not. BodyTooSlow: not within
-            `BODY_SECONDS`. MediaTypeRefused: compressed, by whatever header. BadBody: its framing broke.
+            `BODY_SECONDS`, or a multiple of it where the limit is that of an estate. MediaTypeRefused: compressed, by whatever header. BadBody: its framing broke.
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise MediaTypeRefused("compressed bodies are not accepted here")
@@ -54,8 +55,9 @@ async def read_bytes(request: web.Request, limit: int) -> bytes:
         raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
+    seconds = BODY_SECONDS * max(1, limit // LONG_BODY)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for part in request.content.iter_any():
                 size += len(part)
                 if size > limit:
@@ -63,7 +65,7 @@ async def read_bytes(request: web.Request, limit: int) -> bytes:
                 parts.append(part)
     except TimeoutError as error:
         raise BodyTooSlow(
-            f"the body did not arrive within {BODY_SECONDS:g} seconds",
+            f"the body did not arrive within {seconds:g} seconds",
             headers={"Connection": "close"},
         ) from error
     except web.RequestPayloadError as error:
@@ -181,18 +183,22 @@ def validate(model: type[Model], data: Mapping[str, Any]) -> Model:
         raise BadBody(message, hint=hint) from exc
 
 
-def parse_query(model: type[Model], request: web.Request) -> Model:
-    """The query parameters as their model.
+def parse_query(
+    model: type[Model], request: web.Request, besides: frozenset[str] = frozenset()
+) -> Model:
+    """The query parameters as their model; those in `besides` are read elsewhere.
 
     Raises:
         BadQuery: unknown, given twice, or of the wrong form.
     """
     given: dict[str, str] = {}
     for key, value in request.query.items():
+        if key in besides:
+            continue
         if key in given:
             raise BadQuery(f"the parameter `{_shown(key)}` is given twice")
         if key not in model.model_fields:
-            near = nearest(key, model.model_fields)
+            near = nearest(key, (*model.model_fields, *besides))
             raise BadQuery(f"unknown parameter `{_shown(key)}`", hint=near)
         if any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF for char in value):
             raise BadQuery(f"the parameter `{key}` holds a control character")

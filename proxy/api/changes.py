@@ -99,6 +99,7 @@ async def _answer(call: Call, entry: Entry) -> ChangeAnswer:
         source=entry.source.value,
         request_id=entry.request_id,
         comment=entry.comment,
+        revision=entry.revision,
         documents=[_document(change, change.key in shown, email) for change in documents],
         documents_total=len(entry.documents),
         rows_added=len(entry.added),

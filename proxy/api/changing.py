@@ -7,24 +7,25 @@ committer authorises each row. A change that changes nothing is answered and not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from authz.rows import Row
 from policies.authorise import authorise
-from policies.change import Change, Plan, Source
+from policies.change import Change, Drift, Plan, Source
 from policies.documents import INTERNAL_TYPES, Document
-from policies.errors import Conflict, InvalidDocuments, Problem
+from policies.errors import CasesFailed, Conflict, InvalidDocuments, Problem
 from policies.loader import REQUEST, Loaded, load_mapping, load_text
-from policies.naming import Key, plain_key
+from policies.naming import Key, plain, plain_key
 from policies.placing import numbered, placed
 from proxy.api.body import YAML_TYPES, decode, parse_json
-from proxy.api.models import DocumentName, PlanAnswer
+from proxy.api.models import DocumentName, DriftAnswer, EndingAnswer, PlanAnswer
 from proxy.api.problem import ApiError, PreconditionFailed, findings
 from proxy.api.routes import Call
 
 MAX_ROWS = 1000
+PERSON = "user:"
 _ETAG = re.compile(r'(?:W/)?"([0-9]{1,18})"\Z')
 
 
@@ -37,6 +38,7 @@ class Outcome:
     changed: bool
     warnings: tuple[Problem, ...] = ()
     emails: Mapping[str, str] = field(default_factory=dict)  # of the users in the plan, by id
+    cases_failed: tuple[Problem, ...] = ()  # of a dry run: what would refuse the change
 
 
 def documents_of(call: Call) -> Loaded:
@@ -52,8 +54,10 @@ def documents_of(call: Call) -> Loaded:
     return _checked(load_text(text, REQUEST, json=True))
 
 
-def manifests_of(manifests: Iterable[Mapping[str, Any]]) -> Loaded:
-    """The documents of decoded manifests.
+def manifests_of(
+    manifests: Iterable[Mapping[str, Any]], tell: Callable[[int], None] = lambda _: None
+) -> Loaded:
+    """The documents of decoded manifests; `tell` hears how many were read.
 
     Raises:
         InvalidDocuments: with every finding; the file says which manifest (`request[2]`).
@@ -63,6 +67,7 @@ def manifests_of(manifests: Iterable[Mapping[str, Any]]) -> Loaded:
         loaded = load_mapping(manifest, numbered(number))
         whole.documents += loaded.documents
         whole.problems += loaded.problems
+        tell(number + 1)
     return _checked(whole)
 
 
@@ -92,6 +97,10 @@ def change_of(
     expect: Mapping[Key, int] | None = None,
     source: Source = Source.MANUAL,
     comment: str = "",
+    revision: str = "",
+    take_over: bool = False,
+    reassign_to: str = "",
+    cascade: bool = False,
 ) -> Change:
     """The change that a call asks for, in the name of its principal."""
     return Change(
@@ -102,6 +111,10 @@ def change_of(
         deletes=deletes,
         expect=dict(expect or {}),
         comment=comment,
+        revision=revision,
+        take_over=take_over,
+        reassign_to=reassign_to,
+        cascade=cascade,
     )
 
 
@@ -168,7 +181,7 @@ async def carry_out(
     `loaded` is where the documents of the change were written, for the findings about them.
 
     Raises:
-        InvalidDocuments, NotAuthorised, Conflict, GuardRefused; PreconditionFailed for a conflict with
+        InvalidDocuments, NotAuthorised, Conflict, GuardRefused, CasesFailed; PreconditionFailed for a conflict with
         a version that the caller named.
     """
     written = loaded or Loaded()
@@ -176,6 +189,8 @@ async def carry_out(
         return await _carry_out(call, change, dry_run, written)
     except InvalidDocuments as error:
         raise InvalidDocuments(placed(error.problems, written)) from error
+    except CasesFailed as error:
+        raise CasesFailed(placed(error.problems, written)) from error
     except Conflict as error:
         # Somebody was first after the precondition had been looked at: it does not hold all the same.
         headers = call.request.headers
@@ -186,18 +201,24 @@ async def carry_out(
 
 async def _carry_out(call: Call, change: Change, dry_run: bool, written: Loaded) -> Outcome:
     changes = call.runtime.changes
+    asked = len(change.puts) + len(change.deletes)
+    call.progress.at("plan", 0, asked)
     plan = await changes.plan(change, call.principal, call.context)
+    call.progress.at("plan", asked, asked)
     warnings = tuple(sorted({*written.problems, *placed(plan.warnings, written)}))
-    if plan.empty:
-        return Outcome(plan, changes.engine.epoch, False, warnings)
-    users = [item.key[1] for item in plan.documents if item.key[0] == "user"]
+    users = _users_of(plan)
     # Before the commit: who is deleted has no address afterwards.
     known = await changes.people(users) if users else {}
     emails = {person.id: person.email for person in (*known.values(), *plan.people)}
+    if plan.empty:
+        return Outcome(plan, changes.engine.epoch, False, warnings, emails)
     if dry_run:
         authorise(changes.engine, call.principal, plan, call.context)
-        return Outcome(plan, changes.engine.epoch, True, warnings, emails)
+        failing = await changes.failing_cases(plan, call.principal, call.context)
+        return Outcome(plan, changes.engine.epoch, True, warnings, emails, placed(failing, written))
+    call.progress.at("write", 0, len(plan.documents))
     entry = await changes.commit(change, call.principal, call.now, call.context)
+    call.progress.at("write", len(plan.documents), len(plan.documents))
     return Outcome(plan, entry.epoch, True, warnings, emails)
 
 
@@ -227,7 +248,44 @@ def plan_answer(outcome: Outcome, named: Iterable[Key] = ()) -> PlanAnswer:
         removed=removed,
         warnings=findings(outcome.warnings[:MAX_ROWS]),
         alarms=list(plan.alarms),
+        cases_failed=findings(outcome.cases_failed),
+        drift=[_drift(item, outcome.emails) for item in plan.drift[:MAX_ROWS]],
+        endings=[
+            EndingAnswer(
+                team=item.team,
+                accounts=list(item.accounts),
+                reassigned=list(item.reassigned),
+                tokens=item.tokens,
+                people=item.people,
+            )
+            for item in plan.endings
+        ],
     )
+
+
+def _drift(item: Drift, emails: Mapping[str, str]) -> DriftAnswer:
+    family, name = item.key
+    element = item.element
+    if element.startswith(PERSON):
+        element = emails.get(element.removeprefix(PERSON), element)
+    return DriftAnswer(
+        type=family,
+        name=emails.get(name, name),
+        field=item.field,
+        element=plain(element),
+        held_by=list(item.held_by),
+    )
+
+
+def _users_of(plan: Plan) -> list[str]:
+    """The ids of the users whom the answer names."""
+    found = {item.key[1] for item in plan.documents if item.key[0] == "user"}
+    for drift in plan.drift[:MAX_ROWS]:
+        if drift.key[0] == "user":
+            found.add(drift.key[1])
+        if drift.element.startswith(PERSON):
+            found.add(drift.element.removeprefix(PERSON))
+    return sorted(found)
 
 
 def _shown(rows: Iterable[Row]) -> list[list[str]]:

@@ -29,14 +29,16 @@ from proxy.api.collections import COLLECTIONS, Collection
 from proxy.api.find import find, resource_of
 from proxy.api.models import (
     DeleteAnswer,
+    DeleteQuery,
     DocumentAnswer,
     DocumentListQuery,
     DocumentPage,
-    DryRunQuery,
     PutAnswer,
+    PutQuery,
+    TeamDeleteQuery,
 )
 from proxy.api.paging import decode_cursor, encode_cursor
-from proxy.api.problem import BadBody
+from proxy.api.problem import BadBody, BadQuery
 from proxy.api.routes import DOCUMENT, Answer, Body, Call, Gate, Gates, Route
 from proxy.middleware.access import missing, record_list, visible_of
 
@@ -77,6 +79,11 @@ class Handlers:
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
+
+    @property
+    def delete_query(self) -> type[DeleteQuery]:
+        """The switches of DELETE."""
+        return TeamDeleteQuery if self._collection.family == "team" else DeleteQuery
 
     def name_of(self, call: Call) -> str:
         """The name in the path; of a kind that has one document only, its fixed name."""
@@ -157,13 +164,19 @@ class Handlers:
 
     async def put(self, call: Call) -> Answer:
         """PUT: create or replace; nothing is written if nothing changes."""
-        dry_run = call.query_as(DryRunQuery).dry_run
+        query = call.query_as(PutQuery)
+        dry_run = query.dry_run
         stored, document = _stored(call), call.kept["document"]
         loaded = call.kept["loaded"]
         assert isinstance(document, Document) and isinstance(loaded, Loaded)
         key = (document.key[0], document.name)
         version = stored.version if stored is not None else 0
-        change = change_of(call, puts=(document,), expect=expected(call, key, version))
+        change = change_of(
+            call,
+            puts=(document,),
+            expect=expected(call, key, version),
+            take_over=query.take_over,
+        )
         outcome = await carry_out(call, change, dry_run=dry_run, loaded=loaded)
         now = await find(call, self._collection, self.name_of(call))
         created = outcome.changed and stored is None and not dry_run
@@ -184,12 +197,25 @@ class Handlers:
 
     async def delete(self, call: Call) -> Answer:
         """DELETE: ends the thing and every grant on it."""
-        dry_run = call.query_as(DryRunQuery).dry_run
+        query = call.query_as(self.delete_query)
+        dry_run = query.dry_run
         stored = _stored(call)
         if stored is None:
             raise missing(call)
         key = stored.document.key
-        change = change_of(call, deletes=(key,), expect=expected(call, key, stored.version))
+        reassign_to, cascade = "", False
+        if isinstance(query, TeamDeleteQuery):
+            reassign_to, cascade = query.reassign_to, query.cascade
+            if reassign_to and cascade:
+                raise BadQuery("give `reassign_to` or `cascade`, not both")
+        change = change_of(
+            call,
+            deletes=(key,),
+            expect=expected(call, key, stored.version),
+            take_over=query.take_over,
+            reassign_to=reassign_to,
+            cascade=cascade,
+        )
         outcome = await carry_out(call, change, dry_run=dry_run)
         body = DeleteAnswer(
             epoch=outcome.epoch,
@@ -257,7 +283,7 @@ def routes_of(collection: Collection) -> Iterator[Route]:
         handlers.put,
         PutAnswer,
         gates=handlers.write,
-        query=DryRunQuery,
+        query=PutQuery,
         body=Body(limit=DOCUMENT, documents=collection.types, yaml=True, example=example),
         created=True,
         versioned=True,
@@ -273,7 +299,7 @@ def routes_of(collection: Collection) -> Iterator[Route]:
         handlers.delete,
         DeleteAnswer,
         gates=handlers.remove,
-        query=DryRunQuery,
+        query=handlers.delete_query,
         versioned=True,
         mutates=True,
     )

@@ -35,6 +35,32 @@ Changed = Annotated[
     bool, Field(description="Whether anything changed, or in a dry run: whether it would.")
 ]
 Comment = Annotated[str, StringConstraints(max_length=1024)]
+Revision = Annotated[
+    str,
+    StringConstraints(pattern=r"^([0-9A-Za-z][0-9A-Za-z._/+-]{0,127})?$"),
+    Field(description="Of the files that it comes from: a git commit. Stands in the change log."),
+]
+Replayed = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=10_000,
+        description="In a dry run: ask this many of the last recorded decisions again. Takes "
+        "`data:read` on `data:decisions/all`.",
+    ),
+]
+Access = Annotated[
+    bool, Field(description="In a dry run: answer who gains and loses what, as `access`.")
+]
+YesDelete = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=10**9,
+        description="How many documents `prune` may delete, where it would delete more than 10 and "
+        "more than 30 % of what `gitops` owns.",
+    ),
+]
 
 
 def _flag(value: object) -> object:
@@ -62,6 +88,35 @@ class DryRunQuery(Given):
     dry_run: Annotated[Flag, Field(description="Answer the plan and change nothing.")] = False
 
 
+TakeOver = Annotated[
+    Flag,
+    Field(
+        description="Change what another source owns, and own it from then on. Takes the right to "
+        "write on the whole kind."
+    ),
+]
+
+
+class PutQuery(DryRunQuery):
+    take_over: TakeOver = False
+
+
+class DeleteQuery(DryRunQuery):
+    take_over: TakeOver = False
+
+
+class TeamDeleteQuery(DeleteQuery):
+    """What becomes of the things that the team owns: one of the two, or it must own nothing."""
+
+    reassign_to: Annotated[
+        str, Field(max_length=64, description="The team that they belong to from then on.")
+    ] = ""
+    cascade: Annotated[
+        Flag,
+        Field(description="Delete its virtual accounts and their tokens. Nothing else is deleted."),
+    ] = False
+
+
 class EmailQuery(Given):
     email: Annotated[Email, Field(description="Whose tokens end.")]
 
@@ -81,7 +136,7 @@ class DocumentAnswer(_Out):
     document: AnyDocument
     version: int = Field(description="Grows with each change; the ETag.")
     epoch: int = Field(description="The change-log entry that made this version.")
-    source: str = Field(description="Who asserts it: manual, gitops, shipped, …")
+    source: str = Field(description="Who owns it: manual, gitops, scim, shipped, …")
 
 
 class DocumentPage(_Out):
@@ -92,6 +147,29 @@ class DocumentPage(_Out):
 class DocumentName(_Out):
     type: str
     name: str
+
+
+class DriftAnswer(_Out):
+    """What stays although the change left it out, since other sources hold it.
+
+    Without `field` it is the whole document: it was taken over from its files.
+    """
+
+    type: str
+    name: str
+    field: str = Field(description="`members`, `managers`, `roles` or `suspended_by`.")
+    element: str = Field(description="A person by e-mail, a role by name, a cause.")
+    held_by: list[str]
+
+
+class EndingAnswer(_Out):
+    """What a team that is deleted takes with it, or passes on."""
+
+    team: str
+    accounts: list[str] = Field(description="Deleted with it.")
+    reassigned: list[str] = Field(description="Owned by another team from then on.")
+    tokens: int = Field(description="How many end.")
+    people: int = Field(description="How many lose a membership.")
 
 
 class PlanAnswer(_Out):
@@ -107,6 +185,13 @@ class PlanAnswer(_Out):
     removed: list[list[str]]
     warnings: list[Finding]
     alarms: list[str] = Field(description="What the change leaves dangling elsewhere.")
+    drift: list[DriftAnswer] = Field(
+        description="What stays because other sources hold it; up to 1,000."
+    )
+    endings: list[EndingAnswer] = Field(description="Of each team that is deleted.")
+    cases_failed: list[Finding] = Field(
+        description="Of a dry run: the decision cases for which the change would be refused (409)."
+    )
 
 
 class PutAnswer(_Out):
@@ -133,7 +218,7 @@ class DeleteAnswer(_Out):
 class ApplyBody(Given):
     """Documents to put, all or nothing. `manifest` is the form for one."""
 
-    manifests: list[dict[str, Any]] | None = Field(default=None, max_length=10_000)
+    manifests: list[dict[str, Any]] | None = Field(default=None, max_length=1_000_000)
     manifest: dict[str, Any] | None = None
     dry_run: bool = False
     source: Literal["manual", "gitops"] = "manual"
@@ -141,7 +226,12 @@ class ApplyBody(Given):
         default=False,
         description="Delete what `gitops` asserts and these manifests no longer name.",
     )
+    take_over: TakeOver = False
+    yes_delete: YesDelete = 0
     comment: Comment = ""
+    revision: Revision = ""
+    access: Access = False
+    replay: Replayed = 0
 
 
 class ApplyQuery(Given):
@@ -150,7 +240,67 @@ class ApplyQuery(Given):
     dry_run: Flag = False
     source: Literal["manual", "gitops"] = "manual"
     prune: Flag = False
+    take_over: TakeOver = False
+    yes_delete: YesDelete = 0
     comment: Annotated[str, StringConstraints(max_length=256)] = ""  # fits a request line
+    revision: Revision = ""
+    access: Annotated[Flag, Field(description="See the body.")] = False
+    replay: Replayed = 0
+
+
+class AccessLine(_Out):
+    """One line about a group: how many people, accounts and things it comes to."""
+
+    subject: str
+    effect: Literal["gains", "loses"]
+    action: str
+    resource: str
+    rule: str
+    people: int
+    accounts: int
+    things: int
+
+
+class AccessPair(_Out):
+    """One person or account and one thing, asked of the engine before and after."""
+
+    subject: str
+    effect: Literal["gains", "loses"]
+    action: str
+    resource: str
+
+
+class AccessAnswer(_Out):
+    """Who gains and loses what. `pairs` leaves out those about somebody whom the caller may not read."""
+
+    lines: list[AccessLine]
+    pairs: list[AccessPair]
+    pairs_total: int
+    gains: int
+    losses: int
+    truncated: bool
+    people: dict[str, str] = Field(description="E-mails of the user ids whom you may read.")
+
+
+class FlipAnswer(_Out):
+    """A recorded question whose verdict would become another."""
+
+    id: str = Field(description="Of the decision record.")
+    at: datetime
+    subject: str
+    action: str
+    resource: str
+    before: str
+    after: str
+    reason: str
+    rules: list[str]
+
+
+class ReplayAnswer(_Out):
+    asked: int
+    unanswerable: int = Field(description="Records that do not hold all that was asked.")
+    flips: list[FlipAnswer]
+    people: dict[str, str] = Field(description="E-mails of the user ids whom you may read.")
 
 
 class ApplyAnswer(_Out):
@@ -158,6 +308,8 @@ class ApplyAnswer(_Out):
     changed: Changed
     dry_run: bool
     plan: PlanAnswer
+    access: AccessAnswer | None = Field(default=None, description="If it was asked for.")
+    replay: ReplayAnswer | None = Field(default=None, description="If it was asked for.")
 
 
 # The change log
@@ -198,6 +350,7 @@ class ChangeAnswer(_Out):
     source: str
     request_id: str
     comment: str
+    revision: str = Field(description="The git commit of the files it came from, or empty.")
     documents: list[ChangedDocument] = Field(description="Up to 1,000.")
     documents_total: int
     rows_added: int
@@ -330,6 +483,10 @@ class ExplainBody(Given):
         Annotated[str, StringConstraints(max_length=128)],
         Annotated[str, StringConstraints(max_length=1024)] | int | bool,
     ] = Field(default_factory=dict, max_length=64, description="Fields that conditions may read.")
+    at: Annotated[str, StringConstraints(min_length=1, max_length=40)] | int | None = Field(
+        default=None,
+        description="What would have been answered: an epoch, or a time with its offset; now if absent.",
+    )
 
 
 class ExplainAnswer(_Out):
@@ -338,6 +495,9 @@ class ExplainAnswer(_Out):
     rules: list[str]
     message: str
     epoch: int
+    at: datetime | None = Field(
+        default=None, description="When that epoch's entry was written, if `at` was given."
+    )
     explanation: dict[str, Any] | None = Field(
         description="Every candidate rule and why it did or did not count; null where only those "
         "with `decision:ask` may see it."
@@ -345,6 +505,75 @@ class ExplainAnswer(_Out):
     people: dict[str, str] = Field(
         description="E-mails of the user ids (`u-…`) in the explanation whom you may read."
     )
+
+
+# Who may, and what may somebody
+
+At = Annotated[
+    str,
+    Field(
+        max_length=40,
+        description="As it was: an epoch, or a time with its offset (`2030-01-31T12:00:00Z`); now if empty.",
+    ),
+]
+
+
+class _AccessQuery(PageQuery):
+    at: At = ""
+    cursor: Annotated[
+        str,
+        Field(
+            max_length=2048,
+            pattern="^[A-Za-z0-9_-]*$",
+            description="`next` of the page before, with the same parameters; empty = the first.",
+        ),
+    ] = ""
+
+
+class WhoQuery(_AccessQuery):
+    action: Annotated[str, StringConstraints(min_length=3, max_length=64)]
+    resource: Annotated[str, StringConstraints(min_length=3, max_length=512)]
+
+
+class CanQuery(_AccessQuery):
+    subject: Annotated[
+        str,
+        Field(max_length=320, description="A user or virtual account; yourself if empty."),
+    ] = ""
+    action: Annotated[str, Field(max_length=64, description="Only this one; all if empty.")] = ""
+
+
+class HolderAnswer(_Out):
+    subject: str
+    path: str = Field(description="The memberships that lead there: subject | resource.")
+    rules: list[str]
+
+
+class AbilityAnswer(_Out):
+    action: str
+    resource: str
+    path: str = Field(description="As for a holder; empty where only `decision:ask` shows it.")
+    rules: list[str]
+
+
+class _AccessPage(_Out):
+    epoch: int = Field(description="All pages are true at this entry of the change log.")
+    at: datetime | None = Field(description="When that entry was written.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+    people: dict[str, str] = Field(description="E-mails of the user ids whom you may read.")
+
+
+class WhoPage(_AccessPage):
+    """Users and virtual accounts that may, each confirmed by a decision."""
+
+    data: list[HolderAnswer]
+
+
+class CanPage(_AccessPage):
+    """What the subject may do, each confirmed by a decision."""
+
+    subject: str
+    data: list[AbilityAnswer]
 
 
 class OpenApiAnswer(BaseModel):

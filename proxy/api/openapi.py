@@ -99,6 +99,14 @@ def build(routes: Iterable[Route]) -> dict[str, Any]:
                     "schema": {"type": "string"},
                     "description": "The record of the decision.",
                 },
+                "x-policy-applied": {
+                    "schema": {"type": "string", "pattern": "^[0-9]+/[0-9]+$"},
+                    "description": "With `wait=applied`: live processes that decide by it, of how many.",
+                },
+                "x-policy-waiting": {
+                    "schema": {"type": "string"},
+                    "description": "With `wait=applied`: those that do not yet, as `host@slot`.",
+                },
                 "ETag": {"schema": {"type": "string"}, "description": "The document's version."},
             },
             "responses": {
@@ -177,7 +185,7 @@ def _operation(route: Route, names: Mapping[Shown, str]) -> dict[str, Any]:
         content["example"] = dict(route.example)
     done = {
         "description": "Done." if route.mutates else "The answer.",
-        "headers": _headers(etag=route.versioned),
+        "headers": _headers(etag=route.versioned, waits=route.mutates),
         "content": {"application/json": content},
     }
     responses: dict[str, Any] = {"200": done}
@@ -206,8 +214,9 @@ def _operation(route: Route, names: Mapping[Shown, str]) -> dict[str, Any]:
     return made
 
 
-def _headers(*, etag: bool) -> dict[str, Any]:
+def _headers(*, etag: bool, waits: bool = False) -> dict[str, Any]:
     listed = ["x-request-id", "x-policy-epoch", "x-decision-id", *(["ETag"] if etag else [])]
+    listed += ["x-policy-applied", "x-policy-waiting"] if waits else []
     return {name: {"$ref": f"#/components/headers/{name}"} for name in listed}
 
 
@@ -222,6 +231,17 @@ def _parameters(route: Route, query: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name in _VARIABLE.findall(route.path)
     ]
+    if route.mutates:
+        found.append(
+            {
+                "name": "wait",
+                "in": "query",
+                "required": False,
+                "description": "`applied`: answer once every live process decides by the change, or"
+                " after 5 seconds; `x-policy-applied` says how many do.",
+                "schema": {"type": "string", "enum": ["applied"]},
+            }
+        )
     required = set(query.get("required", ()))
     for name, schema in query.get("properties", {}).items():
         text = schema.pop("description", "")

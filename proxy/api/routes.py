@@ -20,6 +20,7 @@ from authz.conditions import Context
 from authz.vocabulary import Action
 from identity.kept_tokens import KeptTokens
 from identity.principal import CredentialKind, Principal
+from proxy.api.progress import Progress
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
@@ -36,6 +37,7 @@ SERVICE = frozenset({CredentialKind.VAT})
 SMALL = 256 * 1024
 DOCUMENT = 1024 * 1024
 ESTATE = 8 * 1024 * 1024
+LARGE_ESTATE = 64 * 1024 * 1024  # 100,000 users are 10 to 20 MB
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -70,6 +72,10 @@ class Body:
     """What a route reads: a model, or documents (`document` types; JSON or YAML)."""
 
     limit: int = SMALL
+    large: int = (
+        0  # the limit for callers who may one of `large_for`, asked before the body is read
+    )
+    large_for: tuple[tuple[Action, str], ...] = ()
     model: type[BaseModel] | None = None
     documents: tuple[str, ...] = ()  # document types of a body that is one document
     yaml: bool = False
@@ -106,6 +112,8 @@ class Call:
     decision_id: str = ""
     kept_tokens: KeptTokens | None = None  # where the tokens of virtual accounts are read again
     kept: dict[str, object] = field(default_factory=dict)  # what the gates found, for the handler
+    waits: bool = False  # until the live processes have applied the change (`waiting.py`)
+    progress: Progress = field(default_factory=Progress)  # how far it is; told if the caller asks
 
     def path(self, name: str) -> str:
         """A variable of the path, decoded once."""
@@ -147,6 +155,7 @@ class Route:
     created: bool = False  # may answer 201
     versioned: bool = False  # ETag; If-Match and If-None-Match
     mutates: bool = False
+    streams: bool = False  # tells its progress to those who accept `application/x-ndjson`
     description: str = ""
     example: Mapping[str, object] = field(default_factory=dict)
 

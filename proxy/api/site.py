@@ -15,6 +15,7 @@ from aiohttp import web
 from authz.vocabulary import Action
 from identity.kept_tokens import KeptTokens
 from proxy.api import (
+    access,
     account_tokens,
     apply,
     changes,
@@ -56,6 +57,7 @@ ROUTES: tuple[Route, ...] = checked(
         *first_admin.ROUTES,
         *whoami.ROUTES,
         *explain.ROUTES,
+        *access.ROUTES,
         Route(
             "GET",
             "/openapi.json",

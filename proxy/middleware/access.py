@@ -8,7 +8,9 @@ record durable (503), handler. A refusal is a record too.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -27,6 +29,7 @@ from identity.kept_tokens import KeptTokens
 from identity.principal import CredentialKind, Principal
 from identity.tokens import redact
 from proxy.api import body as bodies
+from proxy.api import progress, waiting
 from proxy.api.problem import (
     ApiError,
     CredentialNotAccepted,
@@ -39,6 +42,7 @@ from proxy.api.problem import (
 from proxy.api.routes import PREFIX, SELF, Answer, Body, Call, Gate, Route
 from proxy.facts import NO_FIELDS, Facts
 from proxy.headers import client_ip, credential_of
+from proxy.middleware.problems import answer_of
 from proxy.middleware.request_id import DECISION_ID, EPOCH, REQUEST_ID, ROUTE
 from proxy.refusals import Refusals
 
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 
 # Who asks on a public route: whoever sits at the host. No row names it, so it may do nothing by itself.
 NOBODY = Principal("host", "one-time", CredentialKind.HOST)
+TURN = 500  # gates that are asked before others have their turn
+EPOCH_WAIT = 1.0  # seconds for an epoch that is committed and not applied here yet
 STALE_FLOOR = 1.0  # `max_stale` 0 means that one missed poll is enough; polls are not instant
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # To these the caller gets the answer for a thing that does not exist, unless he may read it.
@@ -88,23 +94,49 @@ class Guard:
                     values={"time.now": now},
                     lazy=Facts(principal, now, client, request.headers, NO_FIELDS, {}, {}),
                 ),
-                query=bodies.parse_query(route.query, request),
+                query=bodies.parse_query(route.query, request, waiting.parameters(route)),
+                waits=waiting.wanted(route, request),
                 kept_tokens=self._kept_tokens,
             )
-            await _read(call, route.body)
-            if route.gates is not None:
-                await self._pass_gates(call)
-            try:
-                answer = await route.handler(call)
-            except InvalidOffer as error:
-                self._refusals.unauthenticated(client, error.code, _us(now))
-                raise
-            # INVARIANT: nothing leaves without the record of its decision.
-            if not call.decision_id and not route.public:
-                raise RuntimeError(f"`{route.name}` answered without a recorded decision")
-            return _response(request, answer)
+            await _receive(call, route.body)
+            if route.streams and progress.wanted(request):
+                headers = {"x-request-id": call.request_id, "cache-control": "no-store"}
+                return await progress.told(
+                    request, call.progress, lambda: self._last_line(call), headers
+                )
+            return _response(request, await self._serve(call))
 
         return endpoint
+
+    async def _serve(self, call: Call) -> Answer:
+        """Body parsed, gates passed, the handler's answer."""
+        route = call.route
+        await _parse(call, route.body)
+        if route.gates is not None:
+            await self._pass_gates(call)
+        try:
+            answer = await route.handler(call)
+        except InvalidOffer as error:
+            self._refusals.unauthenticated(call.client, error.code, _us(call.now))
+            raise
+        # INVARIANT: nothing leaves without the record of its decision.
+        if not call.decision_id and not route.public:
+            raise RuntimeError(f"`{route.name}` answered without a recorded decision")
+        return await waiting.waited(call, answer)
+
+    async def _last_line(self, call: Call) -> bytes:
+        """The same as the last line of an answer that tells its progress: the result or the problem."""
+        try:
+            answer = await self._serve(call)
+            assert answer.body is not None
+            result = answer.body.model_dump_json(by_alias=True).encode()
+        except Exception as error:
+            body = answer_of(call.request, error).body
+            assert isinstance(body, bytes)
+            return b'{"problem":' + body + b"}"
+        about = {"status": answer.status, "epoch": answer.epoch, "decision_id": call.decision_id}
+        about |= {name: answer.headers[name] for name in waiting.TOLD if name in answer.headers}
+        return b'{"result":' + result + b"," + json.dumps(about).encode()[1:]
 
     def _client(self, request: web.Request) -> str:
         peer = request.transport.get_extra_info("peername") if request.transport else None
@@ -129,8 +161,11 @@ class Guard:
         gates = await call.route.gates(call)
         started = time.perf_counter_ns()
         passed: list[tuple[Gate, Decision]] = []
-        for alternatives in gates:
+        for number, alternatives in enumerate(gates, 1):
             gate, decision = ask(call, alternatives)
+            if number % TURN == 0:  # an estate has many; whoever commits judges again
+                call.progress.at("authorise", number, len(gates))
+                await asyncio.sleep(0)
             if not decision:
                 await self._refuse(call, gate, decision, started)
                 raise refusal(call, gate, decision)
@@ -296,16 +331,16 @@ async def _reach(request: web.Request, runtime: Runtime) -> None:
     if not raw.isascii() or not raw.isdigit() or len(raw) > 15:
         raise ApiError("`x-min-epoch` is not a number", code="invalid_header")
     wanted = int(raw)
-    if wanted > runtime.changes.engine.epoch:
-        await runtime.changes.poll()
-    if wanted > runtime.changes.engine.epoch:
-        if wanted > runtime.changes.head:
+    if wanted > runtime.changes.engine.epoch and not await runtime.changes.reach(
+        wanted, EPOCH_WAIT
+    ):
+        if wanted > runtime.changes.known:
             raise ApiError(f"nobody has committed epoch {wanted}", code="epoch_unknown")
         raise Unready(f"epoch {wanted} has not arrived here yet", code="epoch_not_reached")
 
 
-async def _read(call: Call, body: Body | None) -> None:
-    """Read the body; parse it where its model is known.
+async def _receive(call: Call, body: Body | None) -> None:
+    """Read the body, as far as the caller may send.
 
     Raises:
         MediaTypeRefused, BodyTooLarge, BadBody.
@@ -314,8 +349,28 @@ async def _read(call: Call, body: Body | None) -> None:
         if call.request.can_read_body and await bodies.read_bytes(call.request, 1024):
             raise ApiError("the route takes no body", code="invalid_body")
         return
-    call.raw = await bodies.read_bytes(call.request, body.limit)
+    call.raw = await bodies.read_bytes(call.request, _limit(call, body))
     call.media = bodies.media_type(call.request)
+
+
+def _limit(call: Call, body: Body) -> int:
+    """How much is read: more of those who may write whole kinds of things."""
+    engine = call.runtime.changes.engine
+    for action, container in body.large_for:
+        _named(call, action)
+        if engine.decide(call.principal, action.value, container, call.context):
+            return body.large
+    return body.limit
+
+
+async def _parse(call: Call, body: Body | None) -> None:
+    """Parse the body where its model is known.
+
+    Raises:
+        MediaTypeRefused, BadBody.
+    """
+    if body is None:
+        return
     if not call.raw and not body.required:
         call.body = bodies.validate(body.model, {}) if body.model is not None else None
         return

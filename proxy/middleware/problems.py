@@ -34,24 +34,34 @@ async def problems(request: web.Request, handler: Next) -> web.StreamResponse:
     """The middleware."""
     try:
         return await handler(request)
-    except GatewardenError as error:
-        return response_of(
-            error, request_id=request[REQUEST_ID], decision_id=request.get(DECISION_ID)
-        )
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
         return _own(request, error)
-    except Exception:
-        log.exception("unexpected_error", request_id=request[REQUEST_ID], route=_route(request))
-        return problem_response(
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            "internal_error",
-            "something went wrong on our side",
-            hint="tell your platform team the request id",
-            request_id=request[REQUEST_ID],
-            decision_id=request.get(DECISION_ID),
+    except Exception as error:
+        return answer_of(request, error)
+
+
+def answer_of(request: web.Request, error: Exception) -> web.Response:
+    """The answer for an error that a handler raised; one that nobody expected is logged."""
+    if isinstance(error, GatewardenError):
+        return response_of(
+            error, request_id=request[REQUEST_ID], decision_id=request.get(DECISION_ID)
         )
+    log.error(
+        "unexpected_error",
+        request_id=request[REQUEST_ID],
+        route=_route(request),
+        exc_info=error,
+    )
+    return problem_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "something went wrong on our side",
+        hint="tell your platform team the request id",
+        request_id=request[REQUEST_ID],
+        decision_id=request.get(DECISION_ID),
+    )
 
 
 def _own(request: web.Request, error: web.HTTPException) -> web.Response:

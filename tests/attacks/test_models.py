@@ -212,6 +212,8 @@ SAY_NOTHING = {
     "ProviderAccount.dialects": "test_m1_an_account_without_dialects_serves_nobody",
     "Integration.model_types": "describes the model",
     "RoutingConfig.targets": "never empty: the document's type refuses it",
+    "Policy.cases": "say what must hold, and give nothing; tests/store/test_case_gate.py",
+    "Case.context": "what a case's question supplies",
     "PolicyRule.when": "test_m1_no_test_is_no_condition_and_an_empty_test_is_refused",
     "WhenItem.value": "test_m1_no_test_is_no_condition_and_an_empty_test_is_refused",
     "DataRule.filters": "only ever narrow; their lists are DataFilter.value",

@@ -68,7 +68,7 @@ async def test_i2_the_router_has_no_static_resource(tmp_path: Path) -> None:
 
 
 def test_b5_b6_no_code_of_ours_starts_a_program_that_data_names() -> None:
-    """B5, B6: children are our own modules, started in two places; there is no shell anywhere."""
+    """B5, B6: children are our own modules, started in three places; there is no shell anywhere."""
     starts = {"create_subprocess_exec", "create_subprocess_shell", "Popen", "run", "system", "popen",
               "execv", "execve", "execvp", "posix_spawn", "spawnv", "eval", "exec", "compile"}  # fmt: skip
     found: set[tuple[str, str]] = set()
@@ -88,6 +88,9 @@ def test_b5_b6_no_code_of_ours_starts_a_program_that_data_names() -> None:
     allowed = {
         ("proxy/shipping.py", "create_subprocess_exec"),
         ("proxy/workers.py", "create_subprocess_exec"),
+        ("proxy/inquiry.py", "create_subprocess_exec"),
+        # The command line, never the gateway: `git rev-parse HEAD` of the folder that its user names.
+        ("proxy/estate_commands.py", "run"),
         # Casbin's own matcher text from conf/model.conf, compiled once; no text of a tenant reaches it
         ("authz/enforcer.py", "compile"),
         ("authz/enforcer.py", "eval"),

@@ -55,7 +55,9 @@ def test_a_default_deny_names_each_single_link_that_would_mend_it(
     rows = [
         ["p", "team:b", "any:model", "role:access", "allow", "", "b"],
         ["p", "team:a", "any:model", "role:viewer", "allow", "", "v"],
-        ["p", "team:a", "model:acme/large", "model:use", "allow", "", "l"],
+        ["p", "team:a", "resource-group:small", "model:use", "allow", "", "l"],
+        ["p", "team:a", "model:acme/large", "model:use", "allow", "", "no model is in another"],
+        ["p", "team:a", "open-models:other", "model:use", "allow", "", "nor in other accounts"],
         ["p", "team:c", "model:acme/large", "model:use", "allow", "", "two links away"],
         ["p", "team:d", "any:model", "role:access", "deny", "", "a deny is no help"],
     ]
@@ -63,7 +65,7 @@ def test_a_default_deny_names_each_single_link_that_would_mend_it(
     assert set(part.missing) == {
         MissingLink("membership", "user:u-1", "team:b", "b"),
         MissingLink("action", "model:use", "role:viewer", "v"),
-        MissingLink("object", "model:acme/mini", "model:acme/large", "l"),
+        MissingLink("object", "model:acme/mini", "resource-group:small", "l"),
     }
     assert part.holders == ("team:b",) and part.unknown == () and not part.truncated
 

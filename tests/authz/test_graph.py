@@ -185,3 +185,9 @@ def test_a_wild_deny_reaches_every_action_also_those_about_roles(action: str) ->
 @pytest.mark.parametrize("name", ["role:team-manager", "bundle:x", "*", "no-such:action"])
 def test_a_name_that_is_no_action_is_not_reached_by_a_wild_row(name: str) -> None:
     assert action_groups(name) == ()
+
+
+def test_the_direct_members_of_a_group_are_known_in_no_order() -> None:
+    g = graph("user:u>team:a", "user:w>team:a", "team:a>role:r")
+    assert set(g.children("team:a")) == {"user:u", "user:w"}
+    assert set(g.children("team:none")) == set()

@@ -121,3 +121,8 @@ def test_random_edits_equal_a_fresh_index() -> None:
     assert sorted(made.rows()) == sorted(rows)
     by_subject = sorted(r for r in rows if r[0] == "team:1")
     assert sorted(made.of_subjects({"team:1": 0}.keys())) == by_subject
+
+
+def test_every_subject_comes_once_an_object() -> None:
+    made = index(PLAIN, DENY, ("user:u", "any:model", "*", "deny", "", "star"))
+    assert sorted(made.subjects()) == ["team:a", "user:u"]

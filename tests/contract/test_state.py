@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from store.mongo import MongoStore
+from store.mongo_state import MongoState
 from store.sqlite import SqliteStore
 from store.sqlite_state import SqliteState
 from store.state import State
@@ -17,8 +19,19 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=60)
 
 
-@pytest.fixture
-async def states(tmp_path: Path) -> AsyncIterator[tuple[State, State]]:
+@pytest.fixture(params=["sqlite", "mongo"])
+async def states(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[tuple[State, State]]:
+    """The state of one installation, as two processes have it."""
+    if request.param == "mongo":
+        shared = [MongoStore(request.getfixturevalue("mongo_uri")) for _ in range(2)]
+        for mongo in shared:
+            await mongo.open()
+        yield MongoState(shared[0]), MongoState(shared[1])
+        for mongo in shared:
+            await mongo.close()
+        return
     stores = [SqliteStore(tmp_path / "s.db") for _ in range(2)]
     for store in stores:
         await store.open()

@@ -1,4 +1,4 @@
-"""What every store must keep to (`store.port.Store`). A new store is one more line in `STORES`."""
+"""What every store must keep to (`store.port.Store`). A new store is one more name in `STORES`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ import pytest
 
 from policies.change import Person
 from store.errors import HeadMoved, StoreUnavailable
+from store.mongo import MongoStore
 from store.port import Batch, Head, RawDocument, RawEntry, RawSecret, Store
 from store.sqlite import SqliteStore
 
 Opener = Callable[[], Store]
-STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda path: SqliteStore(path / "s.db")}
+STORES = ("sqlite", "mongo")
 
 
 @pytest.fixture(params=STORES)
 async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     """Opens the same store again and again, as several processes would."""
     opened: list[Store] = []
+    uri = request.getfixturevalue("mongo_uri") if request.param == "mongo" else ""
 
     def open_one() -> Store:
-        opened.append(STORES[request.param](tmp_path))
+        opened.append(MongoStore(uri) if uri else SqliteStore(tmp_path / "s.db"))
         return opened[-1]
 
     yield open_one
@@ -110,6 +112,28 @@ async def test_rows_are_those_of_now_and_may_come_back(store: Store) -> None:
     assert await rows_of(store) == {"a", "A", "ä", "c"}
     await store.rematerialise(4, ["x", "a"])
     assert await rows_of(store) == {"x", "a"}
+
+
+async def test_rows_of_the_past_and_where_they_come_from(store: Store) -> None:
+    await store.commit(head(0), [batch(1, rows_added=("a", "b"))])
+    await store.commit(head(1), [batch(2, rows_removed=("a",), rows_added=("c",))])
+    await store.commit(head(2), [batch(3, rows_added=("a",)), batch(4, rows_removed=("b",))])
+    assert [await store.rows_at(n, set) for n in range(5)] == [
+        set(),
+        {"a", "b"},
+        {"b", "c"},
+        {"a", "b", "c"},
+        {"a", "c"},
+    ]
+    assert await store.origins(["a", "b", "nothing"], 1) == {"a": 1, "b": 1}
+    assert await store.origins(["a", "b"], 2) == {"b": 1}
+    assert await store.origins(["a", "b", "c"], 4) == {"a": 3, "c": 2}
+
+
+async def test_the_hash_of_an_epoch_is_known(store: Store) -> None:
+    await store.commit(head(0), [batch(1)])
+    await store.commit(head(1), [batch(2), batch(3)])
+    assert [await store.hash_at(n) for n in range(5)] == [None, "hash1", "hash2", "hash3", None]
 
 
 async def test_a_snapshot_stays_as_it_was(store: Store) -> None:

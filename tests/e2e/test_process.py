@@ -199,7 +199,7 @@ async def test_the_first_admin_takes_the_offer_once(tmp_path: Path) -> None:
     [
         ("GATEWARDEN_JORNAL__MODE", "strict", "did you mean GATEWARDEN_JOURNAL__MODE"),
         ("GATEWARDEN_PORT", "eighty", "port"),
-        ("GATEWARDEN_STORE", "mongodb://x", "not supported"),
+        ("GATEWARDEN_STORE", "postgres://x", "not supported"),
         ("GATEWARDEN_KEYS__SEALING", "changeme", "sealing key"),
     ],
 )

@@ -115,7 +115,8 @@ class House:
     def change(
         self, puts: Iterable[Document] = (), deletes: Iterable[Key] = (), **fields: Any
     ) -> Change:
-        return Change("host", Source.MANUAL, "r", tuple(puts), tuple(deletes), **fields)
+        source = fields.pop("source", Source.MANUAL)
+        return Change("host", source, "r", tuple(puts), tuple(deletes), **fields)
 
     def plan(self, *puts: Document, deletes: Iterable[Key] = (), **fields: Any) -> Plan:
         judged = {name: fields.pop(name) for name in ("may_grant", "vault") if name in fields}

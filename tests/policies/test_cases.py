@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from policies.cases import CaseReport, run
+from policies.check import check
 
 MODEL = (Path(__file__).parents[2] / "conf" / "model.conf").read_text()
 
@@ -111,3 +113,151 @@ def test_a_file_of_cases_is_checked_in_the_same_words(tmp_path: Path) -> None:
     assert run([tmp_path / "none.yaml"], MODEL).problems[0].code == "no_such_file"
     (tmp_path / "x.cases.yaml").write_text("- 1\n")
     assert run([tmp_path], MODEL).problems[0].code == "wrong_type"
+
+
+MATRIX = """\
+matrix:
+  - name: who uses what
+    subjects: ["user:alice@example.com", "team:search", "virtualaccount:ci"]
+    actions: [model:use, provider-account:write]
+    resources: ["model:acme/mini", "provider-account:acme"]
+    allowed:
+      - {subjects: ["user:alice@example.com"], actions: [model:use], resources: ["model:acme/mini"]}
+"""
+ACCOUNT = "  - {type: virtual-account, name: ci, roles: [%s]}\n"
+
+
+def with_account(roles: str = "") -> str:
+    return FIXTURE.replace("  - type: policy\n", ACCOUNT % roles + "  - type: policy\n")
+
+
+def test_what_a_matrix_does_not_list_is_expected_to_be_denied(tmp_path: Path) -> None:
+    result = report(tmp_path, MATRIX, with_account())
+    assert (len(result.results), result.failed, result.problems) == (12, (), ())
+    opened = report(tmp_path, MATRIX, with_account("tenant-admin"))
+    assert [one.name.partition(": ")[2] for one in opened.failed] == [
+        "virtualaccount:ci model:use model:acme/mini",
+        "virtualaccount:ci provider-account:write model:acme/mini",
+        "virtualaccount:ci provider-account:write provider-account:acme",
+    ]
+    assert "got allow (allowed, role/tenant-admin#" in opened.failed[0].failures[0]
+    assert "path virtualaccount:ci > role:tenant-admin | " in opened.failed[0].failures[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("{subjects: [", "{resources: [", "outside_matrix"),
+        ("actions: [model:use, provider-account:write]", "actions: []", "empty_list"),
+        ("    allowed:\n      - {", "    allowd:\n      - {", "missing_field"),
+    ],
+)
+def test_a_matrix_that_says_nothing_or_too_much_is_refused(
+    tmp_path: Path, old: str, new: str, code: str
+) -> None:
+    result = report(tmp_path, MATRIX.replace(old, new), with_account())
+    assert code in [problem.code for problem in result.problems]
+    assert result.exit_code == 1 and not result.results
+
+
+def test_a_file_without_cases_is_a_mistake(tmp_path: Path) -> None:
+    assert report(tmp_path, "").problems[0].code == "missing_field"
+
+
+def test_coverage_names_the_rules_that_no_case_hits(tmp_path: Path) -> None:
+    grant = "provider-account/acme#collaborator/user:alice@example.com/provider-account-access"
+    by_day = report(tmp_path, case())
+    assert by_day.coverage.rules == {grant, "policy/p#night"}
+    assert by_day.coverage.missed == ("policy/p#night",)
+    assert by_day.coverage.percent == 50
+    assert "never hit: policy/p#night" in by_day.lines(coverage=True)
+    night = report(tmp_path, case(now='"2026-01-07T03:00:00Z"', expect="deny"))
+    assert night.coverage.missed == ()
+    assert report(tmp_path, case(resource="model:acme/x", expect="deny")).coverage.percent == 0
+
+
+def test_junit_has_a_suite_a_file_and_names_each_failure(tmp_path: Path) -> None:
+    report(tmp_path, case() + "  - {as: 'user:alice@example.com', action: model:use,"
+           " resource: 'model:acme/mini', expect: deny, name: \"a <b> & c\"}\n")  # fmt: skip
+    (tmp_path / "y.cases.yaml").write_text("- 1\n")
+    root = ElementTree.fromstring(run([tmp_path], MODEL).junit())
+    assert {k: root.get(k) for k in ("tests", "failures", "errors")} == {
+        "tests": "3", "failures": "1", "errors": "1",
+    }  # fmt: skip
+    failed = root.find(".//testcase[@name='a <b> & c']/failure")
+    assert failed is not None and str(failed.get("message")).startswith("expected deny, got allow")
+    assert root.find("./testsuite/testcase/error") is not None
+
+
+POLICY = """\
+type: policy
+name: house
+rules:
+  - id: night
+    effect: deny
+    subjects: ["any:subject"]
+    actions: [model:use]
+    resources: ["any:model"]
+    when: [{field: time.hour, operator: LESS_THAN, value: 6}]
+cases:
+  - {as: "user:alice@example.com", action: model:use, resource: "model:acme/mini", expect: allow}
+  - as: user:alice@example.com
+    action: model:use
+    resource: model:acme/mini
+    now: 2026-01-07T03:00:00Z
+    expect: deny
+    rule: policy/house#night
+"""
+ESTATE = """\
+---
+type: provider-account/echo
+name: acme
+collaborators: [{subject: "user:alice@example.com", role_id: provider-account-access}]
+integrations: [{type: integration/model/echo, name: mini}]
+---
+type: user
+name: alice@example.com
+"""
+
+
+def test_the_cases_inside_policies_are_asked_of_all_documents_of_the_paths(tmp_path: Path) -> None:
+    (tmp_path / "house.yaml").write_text(POLICY)
+    (tmp_path / "estate.yaml").write_text(ESTATE)
+    result = run([tmp_path], MODEL)
+    assert (len(result.results), result.exit_code) == (2, 0)
+    assert run([tmp_path / "house.yaml", tmp_path / "estate.yaml"], MODEL).exit_code == 0
+    (tmp_path / "house.yaml").write_text(POLICY.replace("value: 6", "value: 2"))
+    broken = run([tmp_path], MODEL).failed
+    assert [(one.line, one.file) for one in broken] == [(12, str(tmp_path / "house.yaml"))]
+    alone = run([tmp_path / "house.yaml"], MODEL)
+    assert {problem.code for problem in alone.problems} == {"dangling"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("resource: model:acme/mini", "resource: model:acme/nimi", "dangling"),
+        ("resource: model:acme/mini", "resource: model:acme/*", "bad_resource"),
+        ("action: model:use\n", "action: model:us\n", "unknown_action"),
+        ("  - as: user:alice@example.com\n", "  - as: any:user\n", "bad_subject"),
+        ("    expect: deny\n", "    expect: deny\n    reason: nobody\n", "wrong_value"),
+        ("    expect: deny\n", "    expect: deny\n    context: {bdy: 1}\n", "unknown_field"),
+        ("    expect: deny\n", "    expect: deny\n    bound: nobody\n", "dangling"),
+        ("    action: model:use\n    resource: model:acme/mini", "    action: team:write\n    resource: model:acme/mini", "action_mismatch"),
+    ],
+)  # fmt: skip
+def test_a_case_in_a_policy_names_what_exists(
+    tmp_path: Path, old: str, new: str, code: str
+) -> None:
+    assert old in POLICY
+    (tmp_path / "house.yaml").write_text(POLICY.replace(old, new) + ESTATE)
+    assert [problem.code for problem in check([tmp_path]).errors] == [code]
+
+
+def test_a_case_about_what_must_not_exist_says_so(tmp_path: Path) -> None:
+    gone = POLICY.replace("resource: model:acme/mini\n", "resource: model:acme/old\n").replace(
+        "    rule: policy/house#night\n", "    reason: unknown_resource\n"
+    )
+    (tmp_path / "house.yaml").write_text(gone + ESTATE)
+    assert not check([tmp_path]).errors
+    assert run([tmp_path], MODEL).exit_code == 0

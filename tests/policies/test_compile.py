@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from authz.conditions import decode
 from authz.rows import Row, row
+from policies.change import Source
 from policies.compile import STRUCTURE_ROWS, rows_of
 from policies.documents import Document, LogWriter, parse
 from policies.errors import GuardRefused, InvalidDocuments, NotFound
@@ -45,12 +46,12 @@ def test_a_suspended_user_is_known_and_has_no_other_row_anywhere(fields: dict[st
         team("search", ANN, managers=[ANN]),
         account("acme", f"user:{ANN}={USE}"),
     )
-    house.put(user(ANN, **fields))
+    house.put(user(ANN, **fields), source=Source.HOST)
     assert [r for r in house.rows if A in r.values] == [row("g2", A, "any:user")]
     # And nothing of it comes back by writing the document again: only a new state does that.
     house.put(user(ANN))
     assert not house.has("g", A)
-    house.put(user(ANN, state="active", suspended_by=[]))
+    house.put(user(ANN, state="active", suspended_by=[]), source=Source.HOST)
     assert house.has("g", A, "team:search")
     assert house.has("g", A, "role:auditor")
     assert house.has("p", A, "open-models:acme")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from policies.documents import Policy, ProviderAccount, Team, VirtualAccount, dump
 from policies.errors import InvalidDocuments, Problem
 from policies.loader import Loaded, load_mapping, load_paths, load_text, shipped
+from policies.validate import validate
 
 TEAM = "type: team\nname: search\nmembers: []\n"
 
@@ -345,6 +346,46 @@ def test_an_alias_bomb_is_refused_at_once() -> None:
 )
 def test_what_yaml_can_do_and_a_policy_must_not(text: str, code: str) -> None:
     assert code in codes(load_text(text))
+
+
+def test_twenty_megabytes_are_refused_before_they_are_parsed(tmp_path: Path) -> None:
+    (tmp_path / "big.yaml").write_bytes(b"type: team\nmembers: [" + b"a@b.cd, " * 2_600_000)
+    (tmp_path / "big.csv").write_bytes(b"p, any:user, any:model, model:use\n" * 620_000)
+    found = load_paths([tmp_path])
+    assert [(each.code, each.hint) for each in found.problems] == [("too_large", "split it")] * 2
+
+
+def test_a_bomb_in_one_file_leaves_the_others_readable(tmp_path: Path) -> None:
+    bomb = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 8)}]\n" for n in range(9)
+    )
+    (tmp_path / "bomb.yaml").write_text(bomb)
+    (tmp_path / "good.yaml").write_text(TEAM)
+    found = load_paths([tmp_path])
+    assert [each.document.name for each in found.documents] == ["search"]
+    assert codes(found)[0] == "too_large"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["type: team\n\tname: a\n", "type: team\nmembers:\n\t- a@b.cd\n", "\ttype: team\n"],
+)
+def test_a_tab_for_an_indentation_is_reported_at_its_line(text: str) -> None:
+    problems = load_text(text).problems
+    tab = text[: text.index("\t")].count("\n") + 1
+    assert ("yaml_syntax", tab) in [(each.code, each.line) for each in problems]
+
+
+def test_a_tab_inside_a_value_is_text() -> None:
+    team = load_text('type: team\nname: a\nmembers: []\ndescription: "a\tb"\n').plain()[0]
+    assert dump(team)["description"] == "a\tb"
+
+
+def test_names_that_differ_in_case_only_are_one_name_across_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(TEAM)
+    (tmp_path / "b.csv").write_text("g, user:a@b.cd, team:SEARCH\n")
+    problems = validate(load_paths([tmp_path]))
+    assert [(Path(p.file).name, p.line, p.code) for p in problems] == [("b.csv", 1, "duplicate")]
 
 
 def test_an_explicit_text_tag_is_fine() -> None:

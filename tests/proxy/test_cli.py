@@ -19,6 +19,8 @@ from proxy.cli import main
 from proxy.client import Client
 from proxy.host import Places
 from proxy.runtime import Clock
+from store.replicas import Replicas
+from store.sqlite_state import SqliteState
 from tests.proxy.api.stack import Stack, stack_on
 
 TEAM = "type: team\nname: ml\nmembers: [member@example.com]\n"
@@ -100,6 +102,18 @@ def test_test_runs_cases_and_exits_with_1_when_one_is_not_as_it_says(tmp_path: P
     )
     wrong = run("test", str(cases))
     assert wrong.exit_code == 1 and "echo/secret" in wrong.stdout
+
+
+def test_test_tells_the_coverage_and_writes_junit(tmp_path: Path) -> None:
+    junit = tmp_path / "cases.xml"
+    told = run("test", str(EXAMPLES_PATH), "--coverage", "--junit", str(junit))
+    assert told.exit_code == 0
+    assert "never hit: provider-account/openai#collaborator/" in told.stdout
+    assert junit.read_text().startswith("<?xml") and 'failures="0"' in junit.read_text()
+    low = run("test", str(EXAMPLES_PATH), "--fail-under", "100")
+    assert low.exit_code == 1 and "never hit: " in low.stdout
+    nowhere = run("test", str(EXAMPLES_PATH), "--junit", str(tmp_path / "no" / "x.xml"))
+    assert nowhere.exit_code == 1
 
 
 # A gateway that is not there, or is none
@@ -229,6 +243,44 @@ async def test_prune_deletes_what_the_files_no_longer_name(stack: Stack, tmp_pat
     assert error_in(refused)["code"] == "invalid_body"
 
 
+async def test_what_another_source_owns_is_taken_over_only_if_that_is_said(
+    stack: Stack, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("type: team\nname: ml\nmembers: []\n")
+    gitops = ("apply", "-f", str(file), "--source", "gitops")
+    assert (await ask(stack, *gitops)).exit_code == 0
+    assert error_in(await ask(stack, "delete", "team", "ml", "--json"))["code"] == "managed_by"
+    file.write_text("type: team\nname: ml\nmembers: []\ndescription: by hand\n")
+    by_hand = ("apply", "-f", str(file))
+    assert error_in(await ask(stack, *by_hand, "--json"))["code"] == "managed_by"
+    assert (await ask(stack, *by_hand, "--take-over")).exit_code == 0
+    left = await ask(stack, *gitops, "--dry-run")
+    assert left.exit_code == 0 and "drift    team/ml was taken over" in left.stdout
+    assert (await ask(stack, *gitops, "--take-over")).exit_code == 0
+    assert (await ask(stack, "delete", "team", "ml", "--take-over")).exit_code == 0
+
+
+async def test_a_team_ends_with_its_accounts_or_gives_them_away(stack: Stack) -> None:
+    for name in ("one", "two"):
+        await stack.commit(
+            {"type": "team", "name": name, "members": ["ann@example.com"]},
+            {"type": "virtual-account", "name": f"of-{name}", "ownedBy": {"team": name}},
+        )
+    refused = error_in(await ask(stack, "delete", "team", "one", "--json"))
+    assert refused["code"] == "guard_refused" and "virtual-account/of-one" in refused["message"]
+    told = await ask(stack, "delete", "team", "one", "--cascade", "--dry-run")
+    assert told.exit_code == 2 and "deletes virtual-account/of-one" in told.stdout
+    assert "team/one: 1 person loses the membership" in told.stdout
+    given = await ask(stack, "delete", "team", "one", "--reassign-to", "two")
+    assert given.exit_code == 0 and "gives away virtual-account/of-one" in given.stdout
+    assert (await ask(stack, "delete", "team", "two", "--cascade")).exit_code == 0
+    both = await ask(stack, "delete", "team", "x", "--cascade", "--reassign-to", "y")
+    assert both.exit_code == 1 and "not both" in both.stderr
+    other = await ask(stack, "delete", "policy", "x", "--cascade")
+    assert other.exit_code == 1 and "what a team owns" in other.stderr
+
+
 async def test_delete_takes_the_kind_in_singular_or_plural(stack: Stack, tmp_path: Path) -> None:
     policy = {"type": "policy", "name": "idle", "rules": []}
     await stack.commit(policy)
@@ -264,6 +316,49 @@ async def test_explain_says_what_would_have_to_be(stack: Stack) -> None:
     missing = await ask(stack, *asked, "acme/none", "--as", "team:search")
     assert "deny: unknown_resource" in missing.stdout
     assert "there is no model:acme/none" in missing.stdout
+
+
+async def test_explain_names_who_wrote_a_rule_and_answers_about_then(stack: Stack) -> None:
+    asked = ("explain", "--action", "model:use", "--resource", "acme/mini")
+    asked = (*asked, "--as", "member@example.com")
+    before = str(stack.runtime.changes.head)
+    told = await ask(stack, *asked)
+    assert "written by host (host) in epoch 2, 2026-11-25T12:00:00Z" in told.stdout
+    await stack.commit({"type": "team", "name": "search", "members": ["manager@example.com"]})
+    assert "deny: no_grant" in (await ask(stack, *asked)).stdout
+    then = await ask(stack, *asked, "--at", before)
+    assert "allow: allowed" in then.stdout and f"epoch  {before}" in then.stdout
+    body = json.loads((await ask(stack, *asked, "--at", before, "--json")).stdout)
+    written = body["explanation"]["parts"][0]["rules"][0]["written_by"]
+    assert (written["actor"], written["epoch"]) == ("host", 2)
+    assert error_in(await ask(stack, *asked, "--at", "soon", "--json"))["code"] == "invalid_body"
+
+
+async def test_who_may_and_what_somebody_may_are_listed_over_all_pages(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.question_commands._PAGE", 1)
+    before = str(stack.runtime.changes.head)
+    await stack.commit({"type": "team", "name": "search", "members": ["manager@example.com"]})
+    now = await ask(stack, "who", "model:use", "acme/mini")
+    assert now.exit_code == 0, now.output
+    assert "user:manager@example.com" in now.stdout and "member@" not in now.stdout
+    then = await ask(stack, "who", "model:use", "acme/mini", "--at", before)
+    assert "user:member@example.com" in then.stdout and "4 at epoch" in then.stdout
+    some = await ask(stack, "who", "model:use", "acme/mini", "--at", before, "--limit", "2")
+    assert "2 at epoch" in some.stdout and "there are more" in some.stderr
+    body = json.loads((await ask(stack, "who", "model:use", "acme/mini", "--json")).stdout)
+    assert len(body["data"]) == 3 and body["next"] is None
+    can = await ask(stack, "can", "manager@example.com", "--action", "model:use")
+    assert "model:acme/mini" in can.stdout and "1 at epoch" in can.stdout
+    own = json.loads((await ask(stack, "can", "--json", who="member")).stdout)
+    assert {item["action"] for item in own["data"]} == {
+        "data:read",
+        "self:manage-tokens",
+        "self:read",
+    }
+    wrong = error_in(await ask(stack, "who", "model:fly", "acme/mini", "--json"))
+    assert (wrong["code"], "model:use" in wrong["hint"]) == ("invalid_query", True)
 
 
 async def test_a_context_is_read_by_the_kind_of_its_field(stack: Stack) -> None:
@@ -406,3 +501,23 @@ def test_a_wrong_setting_is_named() -> None:
 @pytest.mark.parametrize("arguments", [("--help",), ("token", "--help"), ("--version",)])
 def test_help_and_version_exit_with_0(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 0
+
+
+# Waiting for all processes
+
+
+async def test_wait_says_in_how_many_processes_a_change_is_in_force(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes, state = stack.runtime.changes, SqliteState(stack.store)
+    stack.runtime.replicas = Replicas(state, "here@0", lambda: changes.head)
+    file = tmp_path / "a.yaml"
+    file.write_text(TEAM)
+    alone = await ask(stack, "apply", "-f", str(file), "--wait")
+    assert alone.exit_code == 0 and "in force in 1/1 processes" in alone.stdout
+    monkeypatch.setattr(Replicas.wait, "__defaults__", (0.0,))
+    head = changes.head
+    await Replicas(state, "slow@1", lambda: head).tell(stack.now[0])
+    revoked = await ask(stack, "token", "revoke", stack.token_ids["member"], "--wait")
+    assert revoked.exit_code == 1 and "not yet in force in: slow@1" in revoked.stderr
+    assert "revoked" in revoked.stdout

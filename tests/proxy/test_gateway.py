@@ -271,7 +271,7 @@ async def test_x_min_epoch_waits_for_the_epoch_or_says_why_not(tmp_path: Path) -
 
     async def pause(seconds: float) -> None:
         waited.append(seconds)
-        if len(waited) == 5 and worlds[0].policy.head == 2:
+        if len(waited) == 5 and worlds[0].policy.known == 2:
             worlds[0].policy.engine.apply([], [], 2)
 
     async with world(tmp_path, pause=pause) as w:
@@ -281,10 +281,10 @@ async def test_x_min_epoch_waits_for_the_epoch_or_says_why_not(tmp_path: Path) -
         assert (got.status, got.error["code"]) == (400, "epoch_unknown")
         assert sum(waited) < 0.5
         waited.clear()
-        w.policy.head = 2
+        w.policy.known = 2
         got = await w.call(headers={"x-min-epoch": "2"})
         assert (got.status, got.header("x-policy-epoch")) == (200, "2")
-        w.policy.head = 3
+        w.policy.known = 3
         waited.clear()
         got = await w.call(headers={"x-min-epoch": "3"})
         assert (got.status, got.error["code"]) == (503, "epoch_not_reached")

@@ -1,6 +1,6 @@
 """A data plane made of real parts, with a loopback upstream that answers as a test tells it to.
 
-Only the change log is stood in for (`PolicyOf`): an engine, its head and its age, moved by the test.
+Only the change log is stood in for (`PolicyOf`): an engine, its known epoch and its age, moved by the test.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PolicyOf:
     """The change log as the data plane sees it."""
 
     engine: Engine
-    head: int = 1
+    known: int = 1
     stale: float = 0.0
 
     def age(self, now: datetime) -> float:

@@ -31,6 +31,7 @@ from policies.documents import Document, Restriction
 from policies.loader import load_mapping, shipped
 from proxy.api.site import build_api
 from proxy.catalogue import Catalogue
+from proxy.inquiry import Inquiries
 from proxy.metrics import Metrics
 from proxy.runtime import Clock, Runtime
 from store.changes import ChangeLog
@@ -226,6 +227,7 @@ async def stack_on(
         journal=journal,
         metrics=Metrics(),
         clock=clock,
+        inquiries=Inquiries(f"sqlite:///{folder / 'gatewarden.db'}", MODEL_PATH.read_text("utf-8")),
     )
     app = build_api(runtime, kept_tokens=KeptTokens(sealer, state))
     client: TestClient[web.Request, web.Application] = TestClient(TestServer(app))
@@ -241,5 +243,7 @@ async def stack_on(
         yield stack
     finally:
         await client.close()
+        assert runtime.inquiries is not None
+        await runtime.inquiries.close()
         await journal.close()
         await changes.close()

@@ -73,6 +73,8 @@ POST /first-admin                                        400 400 400 400 400 400
 GET /changes                                             401 403 403 200 200 200 403 200 403
 GET /whoami                                              401 200 200 200 200 200 200 200 200
 POST /explain                                            401 404 404 200 200 200 404 200 404
+GET /access/who                                          401 403 403 200 200 200 403 200 403
+GET /access/can                                          401 404 404 200 200 200 404 200 404
 GET /openapi.json                                        401 200 200 200 200 200 200 200 200
 """
 EXPECTED = {
@@ -238,6 +240,10 @@ async def _request(stack: Stack, name: str, who: str | None) -> tuple[str, str, 
         case "POST /explain":
             asked = {"subject": "team:hidden", "action": "model:use", "resource": "model:acme/mini"}
             return "POST", "/explain", asked
+        case "GET /access/who":
+            return "GET", "/access/who?action=model:use&resource=model:acme/mini", None
+        case "GET /access/can":
+            return "GET", "/access/can?subject=team:hidden&limit=1", None
         case "GET /personal-access-tokens" | "GET /changes" | "GET /whoami" | "GET /openapi.json":
             return "GET", name.partition(" ")[2], None
         case _:
