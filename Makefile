@@ -32,10 +32,11 @@ check: $(DEV_STAMP) ## Format, lint, types, import arrows, spelling
 differential: $(DEV_STAMP) ## Two million decisions against the stock Casbin enforcer
 	@GATEWARDEN_DIFFERENTIAL=2000000 $(BIN)/python -m pytest -p no:xdist -s tests/authz/test_differential.py
 
-bench: $(DEV_STAMP) ## Measure decisions, the journal and the relay
+bench: $(DEV_STAMP) ## Measure decisions, the journal, the relay and changes on two replicas
 	@$(BIN)/python -m bench.decide
 	@$(BIN)/python -m bench.journal
 	@$(BIN)/python -m bench.relay
+	@$(BIN)/python -m bench.change
 
 format: $(DEV_STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .

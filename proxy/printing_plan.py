@@ -86,7 +86,7 @@ def access(found: Mapping[str, Any], *, expand: bool = False) -> None:
         if hidden > 0:
             say(f"  … and {hidden} more that are not listed, or that you may not read")
     if found.get("truncated"):
-        warn("the difference is larger than what is worked out: the counts are at least these")
+        warn("more could turn than was asked one by one: the counts say what at most turns")
     if not found.get("gains") and not found.get("losses"):
         say("nobody gains or loses anything")
     elif not expand:

@@ -278,7 +278,9 @@ class AccessAnswer(_Out):
     pairs_total: int
     gains: int
     losses: int
-    truncated: bool
+    truncated: bool = Field(
+        description="More could turn than was asked one by one: the counts are what at most turns."
+    )
     people: dict[str, str] = Field(description="E-mails of the user ids whom you may read.")
 
 
