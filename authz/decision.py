@@ -53,6 +53,14 @@ class Asker(Protocol):
     def token(self) -> str | None: ...  # token:<id> of a restricted credential, or None
 
 
+class Somebody(NamedTuple):
+    """An asker of whom no more is known: in searches, differences, cases and guards."""
+
+    id: str
+    bound: str | None = None
+    token: str | None = None
+
+
 class Question(NamedTuple):
     """One question to Casbin."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from authz.engine import Engine
@@ -27,15 +26,6 @@ _STEPS: Final = 5_000  # names looked at between two pauses
 def is_person(subject: str) -> bool:
     """Whether it is a user or a virtual account: who asks, as opposed to groups and bounds."""
     return subject.startswith((USER, ACCOUNT))
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A user or virtual account as an asker, with a token that restricts nothing."""
-
-    id: str
-    bound: str | None = None
-    token: str | None = None
 
 
 class Population:

@@ -13,11 +13,11 @@ from heapq import heapify, heappop
 from typing import Final, NamedTuple
 
 from authz.conditions import Context
-from authz.decision import Asker, Decision, Reason
+from authz.decision import Asker, Decision, Reason, Somebody
 from authz.engine import Engine
 from authz.errors import AuthzError
 from authz.leaves import leaves_of
-from authz.population import ACCOUNT, Person, Population
+from authz.population import ACCOUNT, Population
 from authz.vocabulary import ACTIONS
 
 QUESTIONS: Final = 200  # asked between two pauses
@@ -81,7 +81,7 @@ def who(
     while names and found < limit:
         name = heappop(names)
         bound = bound_of(name) if name.startswith(ACCOUNT) else None
-        decision = _sure(engine.decide(Person(name, bound), action, resource, context))
+        decision = _sure(engine.decide(Somebody(name, bound), action, resource, context))
         asked += 1
         if decision:
             found += 1

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from authz.conditions import Context
-from authz.decision import Asker
+from authz.decision import Asker, Somebody
 from authz.engine import Engine
 from authz.vocabulary import Action
 from policies.case import Case, context_of
-from policies.case_run import CaseAsker, judge
+from policies.case_run import judge
 from policies.change import Plan
 from policies.check_cases import MAX_CASES
 from policies.documents import Policy, parse
@@ -103,7 +103,7 @@ def failing(
         case = one.case
         bound = f"bound:{case.bound}" if case.bound else bound_of(case.asker)
         context = context_of(case.context, case.now)
-        judged = judge(engine, case, CaseAsker(case.asker, bound), context, listed=False)
+        judged = judge(engine, case, Somebody(case.asker, bound), context, listed=False)
         if judged.failures:
             found.append((one, judged.failures))
     return found

@@ -10,21 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from authz.conditions import Context
-from authz.decision import Decision, Reason
+from authz.decision import Asker, Decision, Reason
 from authz.engine import Engine
 from policies.case import Case
 
 _GENERATION = re.compile(r"~[0-9]+(?=[/#]|\Z)")
 _SHOWN_RULES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class CaseAsker:
-    """Who asks: the engine's view of the principal of a case."""
-
-    id: str
-    bound: str | None = None
-    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +39,7 @@ class Judged:
 def judge(
     engine: Engine,
     case: Case,
-    asker: CaseAsker,
+    asker: Asker,
     context: Context,
     shown: Callable[[str], str] = str,
     *,

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from authz.decision import Somebody
 from authz.engine import Engine
 from policies import yaml_nodes
 from policies.case import Case, context_of
 from policies.case_file import CaseFile, matrix_problems
 from policies.case_report import CaseReport as CaseReport
 from policies.case_report import CaseResult, Coverage
-from policies.case_run import CaseAsker, judge
+from policies.case_run import judge
 from policies.compile import rows_of
 from policies.documents import Document, Policy
 from policies.errors import InvalidDocuments, Problem
@@ -195,7 +196,7 @@ class _Table:
     def failures(self, case: Case) -> tuple[str, ...]:
         """How the decision differs from what the case expects; () when it does not."""
         try:
-            asker = CaseAsker(self.id_of(case.asker), f"bound:{case.bound}" if case.bound else None)
+            asker = Somebody(self.id_of(case.asker), f"bound:{case.bound}" if case.bound else None)
             resource = self.id_of(case.resource)
             rule = case.rule and _PERSON.sub(lambda found: self.id_of(found[0]), case.rule)
         except LookupError as error:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from authz.conditions import Context
-from authz.decision import Reason
+from authz.decision import Reason, Somebody
 from authz.engine import Engine
 from authz.errors import AuthzError
-from authz.population import ACCOUNT, Person, Population, is_person
+from authz.population import ACCOUNT, Population, is_person
 from authz.rows import Row
 from policies.moving import moved
 from policies.reach import BoundOf, Headline, Reach, Spot
@@ -138,13 +138,13 @@ def _answers(
     engine: Engine, questions: dict[Question, bool], context: Context, bound_of: BoundOf
 ) -> dict[Question, bool]:
     made: dict[Question, bool] = {}
-    askers: dict[str, Person] = {}
+    askers: dict[str, Somebody] = {}
     for question in questions:
         name, action, resource = question
         asker = askers.get(name)
         if asker is None:
             bound = bound_of(name) if name.startswith(ACCOUNT) else None
-            asker = askers[name] = Person(name, bound)
+            asker = askers[name] = Somebody(name, bound)
         decision = engine.decide(asker, action, resource, context)
         if decision.reason is Reason.ERROR:
             raise AuthzError("a decision failed")

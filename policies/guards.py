@@ -7,9 +7,9 @@ what it breaks becomes an alarm (`store.changes`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from authz.conditions import Context
+from authz.decision import Somebody
 from authz.engine import Engine
 from authz.vocabulary import Action
 from policies.naming import EVERYONE
@@ -17,16 +17,9 @@ from policies.naming import EVERYONE
 _NEEDED = ((Action.POLICY_WRITE, "any:policy"), (Action.ROLE_ASSIGN, "any:role"))
 
 
-@dataclass(frozen=True, slots=True)
-class _User:
-    id: str
-    bound: None = None
-    token: None = None
-
-
 def administers(engine: Engine, user: str, context: Context) -> bool:
     """Whether this user is active and can write policy and assign roles."""
-    asker = _User(user)
+    asker = Somebody(user)
     return EVERYONE in engine.groups_of(user) and all(
         engine.decide(asker, action, thing, context) for action, thing in _NEEDED
     )
@@ -42,7 +35,7 @@ def administrator(engine: Engine, users: Iterable[str], context: Context) -> str
 
     def holds(group: str, action: Action, thing: str) -> bool:
         if (group, action) not in answers:
-            answers[group, action] = bool(engine.decide(_User(group), action, thing, context))
+            answers[group, action] = bool(engine.decide(Somebody(group), action, thing, context))
         return answers[group, action]
 
     for user in users:

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from authz.conditions import MISSING, Context
-from authz.decision import Decision, Part, Reason
+from authz.decision import Decision, Part, Reason, Somebody
 from authz.engine import Engine
-from authz.population import ACCOUNT, Person
+from authz.population import ACCOUNT
 from authz.records import MAX_TEXT
 from authz.rows import Row
 from authz.vocabulary import ACTIONS, Kind
@@ -124,7 +124,7 @@ class _Asked:
     def __init__(self, engine: Engine, one: RecordedQuestion, bound: str | None) -> None:
         self._engine = engine
         self._one = one
-        self._asker = Person(one.principal, bound, one.token)
+        self._asker = Somebody(one.principal, bound, one.token)
         self._values = {name: value for name, value in one.context.items() if name not in _CALENDAR}
         self._values["time.now"] = one.at
         self._absent = self._known_absent()

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from authz.conditions import Context
+from authz.decision import Somebody
 from authz.engine import Engine
 from authz.explain import Explanation
 from authz.explain import explain as explain_all
-from authz.population import Person
 from authz.search import Ability, Holder
 from authz.search import can as search_can
 from authz.search import who as search_who
@@ -220,9 +220,9 @@ def _instant(moment: Moment, now: datetime | None) -> datetime:
     return now or moment.at or datetime.fromtimestamp(0, UTC)
 
 
-def _asker(held: Held, asked: Asked) -> Person:
+def _asker(held: Held, asked: Asked) -> Somebody:
     subject = of_then(held.engine, asked.id)
-    return Person(subject, held.bounds.get(subject, asked.bound), asked.token)
+    return Somebody(subject, held.bounds.get(subject, asked.bound), asked.token)
 
 
 def _bounds_after(held: Held, plan: Plan) -> dict[str, str]:

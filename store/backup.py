@@ -7,7 +7,6 @@ Neither holds the keys (`<data>/keys`) or the decision log; those are backed up 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from store.errors import StoreError
 from store.port import Head
 from store.replicas import SPACE, live, read
 from store.schema import SCHEMA
-from store.segments import sync_folder, writers
+from store.segments import is_held, sync_folder, writers
 
 
 class BackupError(StoreError):
@@ -115,28 +114,13 @@ def check(path: Path) -> Head:
 def in_use(database: Path, journal: Path, now: datetime) -> tuple[str, ...]:
     """The processes that serve from this store: by the locks of their journals, and by what they say."""
     found = (
-        {place.name for place in writers(journal) if _held(place)} if journal.exists() else set()
+        {place.name for place in writers(journal) if is_held(place)} if journal.exists() else set()
     )
     with contextlib.suppress(sqlite3.Error, OSError), _reading(database) as db:
         sql = "SELECT key, value FROM state WHERE space = ? AND until > ?"
         told = dict(db.execute(sql, (SPACE, now.timestamp())))
         found |= {one.name for one in live(read(told), now)}
     return tuple(sorted(found))
-
-
-def _held(folder: Path) -> bool:
-    """Whether a running process holds the lock of a journal's folder."""
-    try:
-        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -56,6 +56,22 @@ def writer_name(installation: str, host: str, slot: int) -> str:
     )
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a running process holds the writer's lock."""
+    try:
+        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared and for a moment only: a writer that starts just now takes the next slot at worst.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def segment_path(folder: Path, first: int) -> Path:
     return folder / f"{first:020d}.jsonl"
 

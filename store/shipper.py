@@ -16,7 +16,7 @@ from pathlib import Path
 
 from authz.chain import BrokenLine, Line, read_line
 from store.records import RecordFile
-from store.segments import Segment, segment_path, segments, whole_lines, writers
+from store.segments import Segment, is_held, segment_path, segments, whole_lines, writers
 
 BATCH_BYTES = 2 << 20
 
@@ -162,23 +162,7 @@ def _durable(folder: Path) -> int:
         head = int((folder / "head").read_bytes() or b"0")
     except (OSError, ValueError):
         head = 0
-    return head if _held(folder) else max(head, 1 << 62)
-
-
-def _held(folder: Path) -> bool:
-    """Whether a running process holds the writer's lock."""
-    try:
-        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        # Shared and for a moment only: a writer that starts just now takes the next slot at worst.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    return head if is_held(folder) else max(head, 1 << 62)
 
 
 def _still_there(folder: Path, place: _Place) -> bool:

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.conditions import Condition, Context, Item, Operator, encode, name_of
+from authz.decision import Somebody
 from authz.engine import Engine
 from authz.errors import AuthzError
 from authz.leaves import is_leaf, leaves_of, starts_of
-from authz.population import Person, Population
+from authz.population import Population
 from authz.search import QUESTIONS, Ability, Holder, can, who
 from authz.vocabulary import ACTIONS
 from tests.authz.random_estates import ACCOUNTS, USERS, bound_of, random_rows
@@ -43,7 +44,7 @@ def holders(engine: Engine, action: str, resource: str, **fields: Any) -> list[s
     return [one.subject for one in found if one is not None]
 
 
-def abilities(engine: Engine, asker: Person, **fields: Any) -> list[tuple[str, str]]:
+def abilities(engine: Engine, asker: Somebody, **fields: Any) -> list[tuple[str, str]]:
     found = can(engine, asker, CONTEXT, **{"limit": 1000, **fields})
     return [(one.action, one.resource) for one in found if one is not None]
 
@@ -97,12 +98,12 @@ def test_can_lists_things_and_never_groups_but_for_creations(engine_of: EngineOf
             ["p", "user:u-1", "any:object", "team:read", "allow", "", "t"],
         ]
     )
-    assert abilities(engine, Person("user:u-1")) == [
+    assert abilities(engine, Somebody("user:u-1")) == [
         ("model:use", "model:acme/mini"),
         ("team:create", "any:team"),
         ("team:read", "team:search"),
     ]
-    only = abilities(engine, Person("user:u-1"), actions={"team:read", "no:action"})
+    only = abilities(engine, Somebody("user:u-1"), actions={"team:read", "no:action"})
     assert only == [("team:read", "team:search")]
 
 
@@ -118,7 +119,7 @@ def test_a_failed_decision_fails_the_search(
     with pytest.raises(AuthzError):
         holders(engine, "model:use", "model:acme/mini")
     with pytest.raises(AuthzError):
-        abilities(engine, Person("user:u-1"))
+        abilities(engine, Somebody("user:u-1"))
 
 
 def test_others_have_their_turn_among_many_questions(engine_of: EngineOf) -> None:
@@ -166,7 +167,7 @@ def test_who_is_everyone_whom_a_question_allows(seed: int, model_text: str) -> N
             asked = {
                 name
                 for name in Population(engine).known()
-                if engine.decide(Person(name, bound_of(name)), action, resource, CONTEXT)
+                if engine.decide(Somebody(name, bound_of(name)), action, resource, CONTEXT)
             }
             whole = holders(engine, action, resource, bound_of=bound_of)
             assert whole == sorted(asked)
@@ -187,7 +188,7 @@ def test_can_is_everything_that_a_question_allows(seed: int, model_text: str) ->
     rnd = random.Random(seed)
     engine = Engine.load(model_text, random_rows(rnd), 1)
     for name in (*USERS, *ACCOUNTS):
-        asker = Person(name, bound_of(name))
+        asker = Somebody(name, bound_of(name))
         asked = sorted(
             (action, resource)
             for action in ACTIONS
@@ -203,6 +204,6 @@ def test_can_is_everything_that_a_question_allows(seed: int, model_text: str) ->
 
 def test_an_ability_names_its_rules_and_its_path(engine_of: EngineOf) -> None:
     engine = engine_of([*ROWS, ["p", "team:all", "any:model", "model:use", "allow", "", "r"]])
-    found = next(can(engine, Person("user:u-1"), CONTEXT))
+    found = next(can(engine, Somebody("user:u-1"), CONTEXT))
     path = "user:u-1 > team:search > team:all | model:acme/mini > any:model"
     assert found == Ability("model:use", "model:acme/mini", path, ("r",))

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.conditions import Context
+from authz.decision import Somebody
 from authz.engine import Engine
 from authz.errors import AuthzError, InvalidRow
 from authz.leaves import leaves_of
-from authz.population import Person, Population
+from authz.population import Population
 from authz.rows import Row, row
 from authz.vocabulary import ACTIONS
 from policies.change import Plan
@@ -251,7 +252,7 @@ def allowed(engine: Engine, people: Iterable[str], bounds: Any, leaves: Answers)
         (name, action, thing)
         for name in people
         for _, action, thing in leaves
-        if engine.decide(Person(name, bounds(name)), action, thing, OPEN)
+        if engine.decide(Somebody(name, bounds(name)), action, thing, OPEN)
     }
 
 

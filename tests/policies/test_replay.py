@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from authz.chain import Link, seal
 from authz.conditions import Condition, Context, Item, Operator, encode, name_of
+from authz.decision import Somebody
 from authz.engine import Engine
 from authz.errors import InvalidRow
-from authz.population import Person, Population
+from authz.population import Population
 from authz.records import MAX_TEXT, Closed, decision_record
 from authz.rows import Row, row
 from policies.replay import RecordedQuestion, Replay, recorded_question, replay
@@ -55,7 +56,7 @@ def run(rows: list[Row], added: list[Row], removed: list[Row], *asked: RecordedQ
 
 
 def recorded(
-    engine: Engine, asker: Person, context: Mapping[str, object] = {}, **fields: str
+    engine: Engine, asker: Somebody, context: Mapping[str, object] = {}, **fields: str
 ) -> dict[str, Any]:
     """The line of the log of one decision, as parsed."""
     action, resource = fields.get("action", "model:use"), fields.get("resource", MINI)
@@ -160,7 +161,7 @@ def test_the_engine_is_back_where_it_was_whatever_happens() -> None:
 def test_a_line_of_the_log_is_read_as_the_question_that_it_records() -> None:
     rows = [*ROWS, *conditional("allow", ENV)]
     engine = Engine.load(MODEL, rows, 1)
-    line = recorded(engine, Person(ADA, "bound:x", "token:k"), {"metadata.env": "prod"})
+    line = recorded(engine, Somebody(ADA, "bound:x", "token:k"), {"metadata.env": "prod"})
     found = recorded_question(line)
     assert found is not None
     assert (found.id, found.at, found.principal) == ("01", AT, ADA)
@@ -178,7 +179,7 @@ def test_a_line_of_the_log_is_read_as_the_question_that_it_records() -> None:
 def test_a_text_that_was_cut_is_not_taken_for_the_whole() -> None:
     rows = [*ROWS, *conditional("allow", ENV)]
     line = recorded(
-        Engine.load(MODEL, rows, 1), Person(ADA), {"metadata.env": "d" * (MAX_TEXT + 9)}
+        Engine.load(MODEL, rows, 1), Somebody(ADA), {"metadata.env": "d" * (MAX_TEXT + 9)}
     )
     found = recorded_question(line)
     assert found is not None
@@ -187,13 +188,13 @@ def test_a_text_that_was_cut_is_not_taken_for_the_whole() -> None:
 
 def test_other_lines_hold_no_question() -> None:
     engine = Engine.load(MODEL, ROWS, 1)
-    line = recorded(engine, Person(ADA))
+    line = recorded(engine, Somebody(ADA))
     assert recorded_question({**line, "body": {**line["body"], "count": 3}}) is None
     assert recorded_question({**line, "body": {**line["body"], "action": "nothing:known"}}) is None
     closed, _ = seal(Closed(), Link(), writer="w", at=1, record_id="02")
     assert recorded_question(json.loads(closed)) is None
     assert recorded_question({}) is None
-    gone = recorded(engine, Person(ADA), resource="model:acme/none")
+    gone = recorded(engine, Somebody(ADA), resource="model:acme/none")
     named = recorded_question(gone)
     assert named is not None
     assert named.resource == "model:acme/none"
@@ -216,7 +217,7 @@ def test_a_replay_says_what_the_same_request_would_be_answered(seed: int) -> Non
         things = before.resources_of("model:")
         if not things:
             return
-        asker = Person(name, bound_of(name))
+        asker = Somebody(name, bound_of(name))
         stream = rnd.choice([{}, {"body.stream": True}, {"body.stream": False}])
         fields = {"action": rnd.choice(ACTIONS), "resource": rnd.choice(things)}
         found = recorded_question(recorded(before, asker, stream, **fields))

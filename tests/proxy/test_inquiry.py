@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from authz.conditions import Context
-from authz.population import Person
+from authz.decision import Somebody
 from authz.rows import Row
 from policies.change import Change, Source
 from policies.difference import difference
@@ -115,7 +115,7 @@ async def test_an_explanation_is_that_of_the_engine_with_the_writers(
     found = await inquiries.explain(
         Asked(subject), *USE, at=changes.head, now=None, values={"time.now": NOW}
     )
-    decision = changes.engine.decide(Person(subject), *USE, Context({"time.now": NOW}))
+    decision = changes.engine.decide(Somebody(subject), *USE, Context({"time.now": NOW}))
     assert (found["effect"], found["reason"]) == (decision.effect, decision.reason)
     assert found["rules"] == list(decision.rules)
     (rule,) = found["explanation"]["parts"][0]["rules"]

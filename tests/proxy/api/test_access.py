@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from authz.conditions import Context
-from authz.population import Person
+from authz.decision import Somebody
 from tests.proxy.api.stack import NOW, Got, Stack
 
 MINI = {"action": "model:use", "resource": "model:acme/mini"}
@@ -65,7 +65,7 @@ async def test_who_may_is_whom_a_decision_allows(stack: Stack) -> None:
     listed = {item["subject"]: item for item in got.json["data"]}
     for subject in engine.enforcer.subjects.names():
         if subject.startswith(("user:", "virtualaccount:")):
-            decision = engine.decide(Person(subject), *MINI.values(), Context({"time.now": NOW}))
+            decision = engine.decide(Somebody(subject), *MINI.values(), Context({"time.now": NOW}))
             assert bool(decision) == (subject in listed), subject
             if decision:
                 assert listed[subject]["rules"] == list(decision.rules)
@@ -81,7 +81,7 @@ async def test_what_somebody_may_is_what_decisions_allow(stack: Stack) -> None:
     assert found == sorted(found) and got.json["next"] is None
     engine = stack.runtime.changes.engine
     for action, resource in found:
-        asked = (Person(got.json["subject"]), action, resource, Context({"time.now": NOW}))
+        asked = (Somebody(got.json["subject"]), action, resource, Context({"time.now": NOW}))
         assert engine.decide(*asked), (action, resource)
 
 
