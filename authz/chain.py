@@ -8,9 +8,8 @@ with sorted keys and no spaces, SHA-256 of that is `hash`; `prev` is the hash of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -27,9 +26,11 @@ class BrokenLine(AuthzError):
     code = "broken_line"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The end of a chain: the seq and the hash of its last record."""
+class Link(NamedTuple):
+    """The end of a chain: the seq and the hash of its last record.
+
+    A named tuple as in `decision`: one is made for each record.
+    """
 
     seq: int = 0
     hash: str = GENESIS
@@ -108,12 +109,7 @@ def seal(
         record = msgspec.structs.replace(record, aside=None, aside_digest=sha256(aside).hexdigest())
     seq = link.seq + 1
     head = b'{"at":%d,"body":%b' % (at, _encode(record))
-    tail = b',"id":"%b","prev":"%b","seq":%d,"writer":"%b"}' % (
-        record_id.encode(),
-        link.hash.encode(),
-        seq,
-        writer.encode(),
-    )
+    tail = f',"id":"{record_id}","prev":"{link.hash}","seq":{seq},"writer":"{writer}"}}'.encode()
     digest = sha256(head + tail).hexdigest()
     if aside:
         head = b'{"aside":%b,%b' % (aside, head[1:])

@@ -93,6 +93,7 @@ class Context:
     it. `resource.*`, `principal.id` and `principal.kind` come from the question itself, whatever stands
     here; `time.hour` and `time.weekday` follow from `time.now`. `unbound` names the fields, or spaces
     such as `body.`, which are left open: on an allow such an item counts as met, on a deny as not met.
+    A value that is a tuple says several at once (the teams of a record), an empty one that there are none.
     """
 
     values: Mapping[str, object] = field(default_factory=dict)
@@ -132,6 +133,16 @@ class Field(NamedTuple):
 
 _ALL = frozenset(Action)
 _MODEL = frozenset({Action.MODEL_USE})
+_TOOL = frozenset({Action.MCP_TOOL_CALL})
+_READ = frozenset({Action.MCP_RESOURCE_READ})
+_OFFERED = _TOOL | _READ | {Action.MCP_PROMPT_GET}  # what is used of an MCP server
+_SERVER = _OFFERED | {
+    Action.MCP_SERVER_USE,
+    Action.MCP_SERVER_READ,
+    Action.MCP_SERVER_WRITE,
+    Action.MCP_SERVER_DELETE,
+}
+_USE = _MODEL | _OFFERED | {Action.MCP_SERVER_USE}
 _DATA = frozenset({Action.DATA_READ})
 _ACCOUNT = _MODEL | {
     Action.PROVIDER_ACCOUNT_READ,
@@ -147,20 +158,26 @@ FIELDS: Mapping[str, Field] = {
     "credential.id": Field(Trust.STAMPED, _ALL, Shape.TEXT),
     "credential.kind": Field(Trust.STAMPED, _ALL, Shape.TEXT),
     "header.": Field(Trust.CLAIMED, _ALL, Shape.TEXT),
-    "metadata.": Field(Trust.CLAIMED, _MODEL, Shape.TEXT),
-    "pinned.": Field(Trust.STAMPED, _MODEL, Shape.TEXT),
+    "metadata.": Field(Trust.CLAIMED, _USE, Shape.TEXT),
+    "pinned.": Field(Trust.STAMPED, _USE, Shape.TEXT),
     "principal.id": Field(Trust.STAMPED, _ALL, Shape.TEXT),
     "principal.kind": Field(Trust.STAMPED, _ALL, Shape.TEXT),
     "principal.team": Field(Trust.STAMPED, _ALL, Shape.TEXT),
+    "record.claimed.": Field(Trust.CLAIMED, _DATA, Shape.TEXT),
     "record.created_by": Field(Trust.STAMPED, _DATA, Shape.TEXT),
     "record.created_by_team": Field(Trust.STAMPED, _DATA, Shape.TEXT),
     "record.metadata.": Field(Trust.STAMPED, _DATA, Shape.TEXT),
     "resource.account": Field(Trust.STAMPED, _ACCOUNT, Shape.TEXT),
     "resource.id": Field(Trust.STAMPED, _ALL, Shape.TEXT),
     "resource.model": Field(Trust.STAMPED, _MODEL, Shape.TEXT),
+    "resource.server": Field(Trust.STAMPED, _SERVER, Shape.TEXT),
+    "resource.tool": Field(Trust.STAMPED, _TOOL, Shape.TEXT),
+    "resource.uri": Field(Trust.STAMPED, _READ, Shape.TEXT),
     "time.hour": Field(Trust.STAMPED, _ALL, Shape.NUMBER),
     "time.now": Field(Trust.STAMPED, _ALL, Shape.INSTANT),
     "time.weekday": Field(Trust.STAMPED, _ALL, Shape.TEXT),
+    "tool.args.": Field(Trust.EXECUTED, _TOOL, Shape.ANY),
+    "tool.name": Field(Trust.STAMPED, _TOOL, Shape.TEXT),
 }
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -142,6 +142,12 @@ class Enforcer(casbin.Enforcer):
         self.shadow = Index()
         for name, graph in (("g", self.subjects), ("g2", self.objects), ("g3", self.actions)):
             self.rm_map[name] = model["g"][name].rm = graph
+        # Casbin's effector, asked once for each thing that it can be asked: whether there are allows, denies.
+        self._verdicts = {
+            (allows, denies): self._effect(allows, denies)
+            for allows in (False, True)
+            for denies in (False, True)
+        }
         self.add_function("when", self.conditions.when)  # type: ignore[no-untyped-call]
         self._match: Matcher = self._compile(model["m"]["m"].value)
         self.indexed = _one_line(model["m"]["m"].value) == SOUND_MATCHER
@@ -248,6 +254,9 @@ class Enforcer(casbin.Enforcer):
 
     def _verdict(self, allows: Sequence[Candidate], denies: Sequence[Candidate]) -> bool:
         """Casbin's effector on what matched."""
+        return self._verdicts[bool(allows), bool(denies)]
+
+    def _effect(self, allows: bool, denies: bool) -> bool:
         effects = set()
         if allows:
             effects.add(Effector.ALLOW)

@@ -11,9 +11,10 @@ is, at length: `explain`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-from authz.conditions import Context
+from authz.conditions import FIELDS, Context, Item
 from authz.cycles import MAX_DEPTH, problems
 from authz.decision import (
     Asker,
@@ -45,7 +46,7 @@ _SILENT = frozenset({Reason.NO_GRANT, Reason.UNKNOWN_RESOURCE, Reason.ALLOWED})
 _TEAM = f"{Kind.TEAM.value}:"
 EVERYONE = f"{_TEAM}everyone"
 _MOST_TEAMS = 20_000  # callers of one epoch whose teams are kept at hand
-_OPEN_BODY = frozenset({"body."})
+_OPEN_BODY = frozenset({"body.", "tool.args."})
 # An enum's member is looked up through its metaclass; these stand on the request path.
 _ALLOW, _DENY, _ALLOWED = Effect.ALLOW, Effect.DENY, Reason.ALLOWED
 _SUBJECT, _TARGET = Part.SUBJECT, Part.TARGET
@@ -54,6 +55,17 @@ _SUBJECT, _TARGET = Part.SUBJECT, Part.TARGET
 # One question of the conjunction with its answer: the part, its subject and resource, what was read, what
 # was found (None when an alias's target is unknown) and whether it allows.
 Asked = tuple[Part, str, str, Reading, Finding | None, bool]
+
+
+class Residue(NamedTuple):
+    """What is left of one question when some fields are open: rows, and the items that they still turn on."""
+
+    part: Part
+    subject: str
+    resource: str
+    reading: Reading
+    allows: Mapping[Candidate, tuple[Item, ...]]
+    denies: Mapping[Candidate, tuple[Item, ...]]
 
 
 class Engine:
@@ -129,6 +141,43 @@ class Engine:
             if not (allowed or all_parts):
                 break
         return asked
+
+    def residual(
+        self, asker: Asker, action: str, resource: str, context: Context, space: str
+    ) -> tuple[Residue, ...]:
+        """The questions of the conjunction with every field of `space` (such as `record.`) left open.
+
+        Of each question, the rows that can still decide it: allows whose other items are met, denies
+        none of whose other items is false; and of each row the items that are left. Raises what
+        `decide` would have called an error.
+        """
+        inside = {space, *(field for field in FIELDS if field.startswith(space))}
+        opened = Context(context.values, context.lazy, context.unbound | inside)
+        made: list[Residue] = []
+        for part, subject, thing in self._parts(asker, resource):
+            reading, found = Reading(opened, asker.id, thing), Finding()
+            question = (subject, thing, action, reading)
+            # Not `judge`: that looks at shadow rows as well, and those decide nothing.
+            looked_at = self.enforcer._sort_out(self.enforcer.index, question, found)
+            # An open item is not met on a deny, so the denies in question are among those looked at.
+            denies = dict.fromkeys((*found.denies, *(row for row in looked_at if row[3] == "deny")))
+            left: dict[Candidate, tuple[Item, ...]] = {}
+            for row in (*found.allows, *denies):
+                outcomes = self.enforcer.conditions.outcomes(row[4], reading) if row[4] else []
+                bound = [met for item, met in outcomes if not item.field.startswith(space)]
+                if False not in bound:
+                    left[row] = tuple(item for item, _ in outcomes if item.field.startswith(space))
+            made.append(
+                Residue(
+                    part,
+                    subject,
+                    thing,
+                    reading,
+                    {row: left[row] for row in found.allows if row in left},
+                    {row: left[row] for row in denies if row in left},
+                )
+            )
+        return tuple(made)
 
     def _parts(self, asker: Asker, resource: str) -> list[tuple[Part, str, str]]:
         bound, token = asker.bound, asker.token

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from authz.conditions import (
     MISSING,
@@ -24,8 +25,9 @@ from authz.conditions import (
     Operator,
     instant,
     network,
+    root_of,
 )
-from authz.vocabulary import kind_of
+from authz.vocabulary import MCP_KINDS, Kind, kind_of
 
 Test = Callable[[object], bool | None]
 Network = IPv4Network | IPv6Network
@@ -95,12 +97,30 @@ def _model(reading: Reading) -> object:
     return (name.partition("/")[2] or MISSING) if kind == "model" else MISSING
 
 
+def _server(reading: Reading) -> object:
+    kind, _, name = reading.resource.partition(":")
+    if kind not in _OF_SERVERS:
+        return MISSING
+    return name.partition("/")[0] or MISSING
+
+
+def _tool(reading: Reading) -> object:
+    """The tool as its server calls it, not as the id spells it."""
+    kind, _, name = reading.resource.partition(":")
+    return (unquote(name.partition("/")[2]) or MISSING) if kind == Kind.MCP_TOOL else MISSING
+
+
+_EVERYONE = f"{Kind.TEAM.value}:everyone"
+_OF_SERVERS = frozenset(kind.value for kind in (Kind.MCP_SERVER, *MCP_KINDS))
 _OWN: dict[str, Callable[[Reading], object]] = {
     "principal.id": lambda reading: reading.subject,
     "principal.kind": lambda reading: kind_of(reading.subject),
     "resource.account": _account,
     "resource.id": lambda reading: reading.resource,
     "resource.model": _model,
+    "resource.server": _server,
+    "resource.tool": _tool,
+    "tool.name": _tool,
 }
 _CALENDAR: dict[str, Callable[[datetime], object]] = {
     "time.hour": lambda now: now.hour,
@@ -128,9 +148,14 @@ def evaluate(compiled: Compiled, reading: Reading, effect: str) -> bool | None:
 def compile_condition(condition: Condition) -> Compiled:
     """The tests of a condition."""
     return tuple(
-        CompiledItem(item.field, item.field.partition(".")[0] + ".", _test(item))
-        for item in condition.items
+        CompiledItem(item.field, _space(item.field), _test(item)) for item in condition.items
     )
+
+
+def _space(field: str) -> str:
+    """What a field starts with as the registry says it, such as `body.` or `tool.args.`."""
+    root = root_of(field)
+    return root if root.endswith(".") else field.partition(".")[0] + "."
 
 
 # --- the tests -------------------------------------------------------------------------------------
@@ -153,7 +178,7 @@ def _test(item: Item) -> Test:
     op, value = item.operator, item.value
     many = value if isinstance(value, tuple) else (value,)
     if op is Operator.EXISTS:
-        return lambda found: (found is not MISSING) is value
+        return lambda found: (found is not MISSING and found != ()) is value
     if op in (Operator.EQUAL, Operator.IN):
         return lambda found: _among(found, many)
     if op in (Operator.NOT_EQUAL, Operator.NOT_IN):
@@ -164,10 +189,7 @@ def _test(item: Item) -> Test:
     if op is Operator.IN_NETWORK:
         networks = tuple(network(one) for one in many)
         return lambda found: _in_network(found, networks)
-    text = _TEXTS[op]
-    return lambda found: (
-        text(found, value) if isinstance(found, str) and isinstance(value, str) else None
-    )
+    return lambda found: _textual(found, value, _TEXTS[op])
 
 
 def _negated(outcome: bool | None) -> bool | None:
@@ -188,7 +210,12 @@ def _comparable(found: object, value: object) -> tuple[Any, Any] | None:
 
 
 def _among(found: object, values: tuple[object, ...]) -> bool | None:
-    """Is it equal to any: unknown if it is equal to none and comparable with none."""
+    """Is it equal to any: unknown if it is equal to none and comparable with none.
+
+    Of several, one that is equal suffices, and one that is missing is surely not equal.
+    """
+    if isinstance(found, tuple):
+        return _several(found, values)
     outcome: bool | None = None
     for value in values:
         pair = _comparable(found, value)
@@ -197,6 +224,19 @@ def _among(found: object, values: tuple[object, ...]) -> bool | None:
                 return True
             outcome = False
     return outcome
+
+
+def _several(found: tuple[object, ...], values: tuple[object, ...]) -> bool | None:
+    named = [value for value in values if isinstance(value, str)]
+    if not named or _EVERYONE in named:
+        return None  # no thing lists `everyone` among its teams: a test for it says nothing
+    return any(one in named for one in found)
+
+
+def _textual(found: object, value: object, test: Callable[[str, str], bool]) -> bool | None:
+    if isinstance(found, tuple) and len(found) == 1:
+        found = found[0]
+    return test(found, value) if isinstance(found, str) and isinstance(value, str) else None
 
 
 def _ordered(found: object, value: object, compare: Callable[[Any, Any], bool]) -> bool | None:

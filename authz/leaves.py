@@ -15,10 +15,12 @@ from authz.vocabulary import ACTIONS, Action
 # By action, then by its prefix: how the ids start; one without a final colon is a whole id.
 _OF_ACTION: Final[Mapping[str, tuple[str, ...]]] = {
     Action.ACCESS_GRANT: (
-        *("data:", "model:", "provider-account:", "resource-group:", "team:"),
+        *("data:", "mcp-prompt:", "mcp-resource:", "mcp-server:", "mcp-tool:"),
+        *("model:", "provider-account:", "resource-group:", "team:"),
         "virtualaccount:",
     ),
     Action.DECISION_ASK: ("policy:", "settings:", "user:", "virtualaccount:"),
+    Action.MCP_SERVER_CREATE: ("any:mcp-server",),
     Action.PROVIDER_ACCOUNT_CREATE: ("any:provider-account",),
     Action.ROLE_ASSIGN: ("any:role", "role:"),
     Action.TEAM_CREATE: ("any:team",),

@@ -24,7 +24,7 @@ MAX_ID: Final = 128  # characters of an id that a caller may choose (request, tr
 
 # Values of these context fields are stamped by us; every other field holds a caller's text.
 _STAMPED = ("principal.", "credential.", "time.", "client.", "resource.", "pinned.")
-_STAMPED_FIELDS = frozenset({"record.created_by", "record.created_by_team"})
+_STAMPED_FIELDS = frozenset({"record.created_by", "record.created_by_team", "record.id"})
 _CODE = re.compile(r"[a-z0-9_.:-]{1,64}\Z")
 
 Plain = str | int | bool | None | list["Plain"]
@@ -67,7 +67,9 @@ class DecisionRecord(Record, frozen=True, kw_only=True, tag="decision"):
     """One question that a caller asked: a list or a batch is one record with `count` and `result_digest`.
 
     `context` holds the stamped values that conditions read, `masked` names those that went aside.
-    `us` is the time the decision took, in microseconds.
+    `us` is the time the decision took, in microseconds. `arguments` is the keyed digest of a tool call's
+    arguments: it tells whether two calls were the same, and nothing else. Teams and pinned metadata are
+    those at the time of the question, as in a request record.
     """
 
     effect: str
@@ -91,6 +93,10 @@ class DecisionRecord(Record, frozen=True, kw_only=True, tag="decision"):
     us: int = 0
     count: int = 0
     result_digest: str = ""
+    arguments: str = ""
+    teams: tuple[str, ...] = ()
+    owner_team: str = ""
+    pinned: dict[str, str] = {}
 
 
 class RequestRecord(Record, frozen=True, kw_only=True, tag="request"):
@@ -118,6 +124,35 @@ class RequestRecord(Record, frozen=True, kw_only=True, tag="request"):
     total_ms: int | None = None
     error: str = ""  # a stable code
     pinned: dict[str, str] = {}
+    server: str = ""  # of an MCP request: the server's name as stored
+    method: str = ""
+    tool: str = ""  # tool, prompt or resource, only if it is in the catalogue
+    outcome: str = ""  # of an MCP request that was answered: result, tool_error, error
+    upstream_ms: int | None = None
+    cost: int | None = None  # 10⁻⁹ US dollars, by `price`; None where it is not known
+    price: str = ""  # which price that was: it never changes afterwards
+
+
+class PayloadRecord(Record, frozen=True, kw_only=True, tag="payload"):
+    """That what was said in a request is kept, apart from here: SHA-256 of it as it is kept, its salt included.
+
+    `redacted`: how often something was cut out of it before.
+    """
+
+    request: str  # the id of the request record
+    digest: str
+    size: int
+    redacted: int = 0
+
+
+class Erasure(Record, frozen=True, kw_only=True, tag="erasure"):
+    """What a person said, and the text that a person wrote, was removed on request: how much, and by whom."""
+
+    subject: str
+    by: str
+    payloads: int
+    asides: int
+    person: bool = False  # whether name and address went, now
 
 
 class RefusalCount(Record, frozen=True, kw_only=True, tag="refusals"):
@@ -294,6 +329,10 @@ def decision_record(
     resource: str = "",
     count: int = 0,
     result_digest: str = "",
+    arguments: str = "",
+    teams: Iterable[str] = (),
+    owner_team: str = "",
+    pinned: Mapping[str, str] | None = None,
 ) -> DecisionRecord:
     """The record of one decision. `action` and `resource` default to those of the first question.
 
@@ -314,7 +353,11 @@ def decision_record(
         if claimed:
             aside["context"] = claimed
             masked = tuple(sorted(claimed))
-    questions = tuple([_question(v) for v in verdicts])
+    questions: tuple[QuestionRecord, ...]
+    if len(verdicts) == 1:  # as a rule
+        questions = (_question(verdicts[0]),)
+    else:
+        questions = tuple([_question(v) for v in verdicts])
     if decision.reason is Reason.UNKNOWN_RESOURCE and resource:
         aside["resource"] = resource
         resource = ""
@@ -342,7 +385,22 @@ def decision_record(
         us=us,
         count=count,
         result_digest=result_digest,
+        arguments=arguments,
+        teams=tuple(teams),
+        owner_team=owner_team,
+        pinned=dict(pinned) if pinned else {},
     )
+
+
+def request_aside(claimed: Mapping[str, str], error: str) -> tuple[dict[str, Any] | None, str]:
+    """What of a request goes aside, and the error as it may stand in the chain: a stable code."""
+    aside: dict[str, Any] = {}
+    if claimed:
+        aside["claimed"] = {key: plain(value) for key, value in claimed.items()}
+    if error and not _CODE.match(error):
+        aside["error"] = plain(error)
+        error = "other"
+    return aside or None, error
 
 
 def request_record(
@@ -367,16 +425,18 @@ def request_record(
     error: str = "",
     pinned: Mapping[str, str] | None = None,
     claimed: Mapping[str, str] | None = None,
+    server: str = "",
+    method: str = "",
+    tool: str = "",
+    outcome: str = "",
+    upstream_ms: int | None = None,
+    cost: int | None = None,
+    price: str = "",
 ) -> RequestRecord:
     """The record of what came of a request. Claimed metadata, and an error that is no code, go aside."""
-    aside: dict[str, object] = {}
-    if claimed:
-        aside["claimed"] = {key: plain(value) for key, value in claimed.items()}
-    if error and not _CODE.match(error):
-        aside["error"] = plain(error)
-        error = "other"
+    aside, error = request_aside(claimed or {}, error)
     return RequestRecord(
-        aside=aside or None,
+        aside=aside,
         request=request_id[:MAX_ID],
         decision=decision_id,
         principal=principal,
@@ -396,4 +456,11 @@ def request_record(
         total_ms=total_ms,
         error=error,
         pinned=dict(pinned) if pinned else {},
+        server=server,
+        method=method,
+        tool=tool,
+        outcome=outcome,
+        upstream_ms=upstream_ms,
+        cost=cost,
+        price=price,
     )

@@ -21,6 +21,10 @@ class Kind(StrEnum):
     CREDENTIAL = "credential"  # credential:<token id>
     DATA = "data"  # data:<type>/<relation>
     GATEWAY_CONFIG = "gateway-config"  # gateway-config:<type>/<name>
+    MCP_PROMPT = "mcp-prompt"  # mcp-prompt:<server>/<prompt>
+    MCP_RESOURCE = "mcp-resource"  # mcp-resource:<server>/<uri, or template of uris>
+    MCP_SERVER = "mcp-server"
+    MCP_TOOL = "mcp-tool"  # mcp-tool:<server>/<tool>
     MODEL = "model"  # model:<account>/<model>
     OPEN_MODELS = "open-models"  # open-models:<account>: models without subjects of their own
     OPEN_GROUP = "open-group"  # open-group:<resource group>: the same, of the group's accounts
@@ -37,6 +41,8 @@ class Kind(StrEnum):
     VIRTUAL_ACCOUNT = "virtualaccount"
 
 
+# What an MCP server offers: the kinds of ids whose first part is the server.
+MCP_KINDS = frozenset({Kind.MCP_TOOL, Kind.MCP_PROMPT, Kind.MCP_RESOURCE})
 SUBJECT_KINDS = frozenset({Kind.USER, Kind.TEAM, Kind.VIRTUAL_ACCOUNT, Kind.ROLE, Kind.ANY})
 
 
@@ -49,6 +55,14 @@ class Action(StrEnum):
     GATEWAY_CONFIG_DELETE = "gateway-config:delete"
     GATEWAY_CONFIG_READ = "gateway-config:read"
     GATEWAY_CONFIG_WRITE = "gateway-config:write"
+    MCP_PROMPT_GET = "mcp-prompt:get"
+    MCP_RESOURCE_READ = "mcp-resource:read"
+    MCP_SERVER_CREATE = "mcp-server:create"
+    MCP_SERVER_DELETE = "mcp-server:delete"
+    MCP_SERVER_READ = "mcp-server:read"
+    MCP_SERVER_USE = "mcp-server:use"
+    MCP_SERVER_WRITE = "mcp-server:write"
+    MCP_TOOL_CALL = "mcp-tool:call"
     MODEL_USE = "model:use"
     POLICY_DELETE = "policy:delete"
     POLICY_READ = "policy:read"
@@ -122,6 +136,19 @@ def model_id(account: str, model: str) -> str:
     if "/" in account:
         raise InvalidId(f"the account name `{account}` contains a slash")
     return make_id(Kind.MODEL, f"{account}/{model}")
+
+
+def mcp_id(kind: Kind, server: str, name: str) -> str:
+    """`mcp-tool:<server>/<tool>`, or the same of a prompt or a resource (its URI, or URI template).
+
+    Raises:
+        InvalidId: the server's name holds a slash, `name` is empty, or the id would be too long.
+    """
+    if "/" in server:
+        raise InvalidId(f"the MCP server's name `{server[:80]}` contains a slash")
+    if not name:
+        raise InvalidId(f"a {kind.value} needs a name")
+    return make_id(kind, f"{server}/{name}")
 
 
 def split_id(value: str) -> tuple[Kind, str]:

@@ -2,8 +2,8 @@
 
 Two gateways of one installation share a store (MongoDB where a mongod is found, else one SQLite file). A
 token is revoked at the one and asked for at the other until that refuses it, again and again, while both
-serve other callers. Then: a big apply with its progress, and the start of a process at many grants.
-Prints a table and JSON; each time stands beside the poll interval or a bare write of the same run.
+serve other callers. Then: a big apply with its progress, how much the change log has grown by each, and the
+start of a process at many grants. Prints a table and JSON; each time stands beside the poll interval or a bare write of the same run.
 
     python -m bench.change [--revocations 1000] [--users 100000] [--grants 1000000] [--store sqlite]
 """
@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import secrets
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -189,6 +190,53 @@ def estate(users: int) -> str:
     return "---\n".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What the store held at a moment: entries of the log, the bytes of their bodies, all bytes of the store."""
+
+    entries: int
+    bodies: int
+    stored: int
+
+    def since(self, before: Grown) -> dict[str, float]:
+        """The growth, by entry."""
+        entries = self.entries - before.entries
+        return {
+            "entries": entries,
+            "log_bytes_per_entry": (self.bodies - before.bodies) / max(1, entries),
+            "store_bytes_per_entry": (self.stored - before.stored) / max(1, entries),
+        }
+
+
+async def grown(url: str) -> Grown:
+    """Reads the log, and how large the store is: the pages of the file, or what the server says."""
+    from store.mongo import MongoStore
+    from store.opening import file_of, stores
+
+    store, _ = stores(url)
+    await store.open()
+    try:
+        epoch = bodies = 0
+        while read := await store.entries(epoch, 500):
+            epoch = read[-1].epoch
+            bodies += sum(len(one.body) for one in read)
+        if isinstance(store, MongoStore):
+            said = await store.opened().motor.command("dbStats")
+            return Grown(epoch, bodies, int(said["dataSize"] + said["indexSize"]))
+        path = file_of(url)
+        assert path is not None
+        with contextlib.closing(
+            sqlite3.connect(path)
+        ) as db:  # what is in the journal counts, and once
+            pages, free, size = (
+                db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return Grown(epoch, bodies, (pages - free) * size)
+    finally:
+        await store.close()
+
+
 async def big_apply(
     session: aiohttp.ClientSession, replica: Replica, admin: str, users: int
 ) -> float:
@@ -261,6 +309,7 @@ async def measure(options: argparse.Namespace, folder: Path, url: str) -> dict[s
             calm: list[float] = []
             async with traffic(session, [here, there], alice, calm):
                 await asyncio.sleep(3)
+            empty = await grown(url)
             busy: list[float] = []
             async with traffic(session, [here, there], alice, busy):
                 took = await revocations(session, here, there, admin, options.revocations)
@@ -276,7 +325,11 @@ async def measure(options: argparse.Namespace, folder: Path, url: str) -> dict[s
                 "calm_p99_ms": percentile(calm, 0.99),
                 "under_changes_p99_ms": percentile(busy, 0.99),
                 "ratio": percentile(busy, 0.99) / percentile(calm, 0.99),
+                "calm_max_ms": max(calm),
+                "under_changes_max_ms": max(busy),
             }
+            small = await grown(url)
+            result["growth"] = small.since(empty)  # half of them make a token, half revoke one
             if options.users:
                 during: list[float] = []
                 async with traffic(session, [here, there], alice, during):
@@ -286,6 +339,7 @@ async def measure(options: argparse.Namespace, folder: Path, url: str) -> dict[s
                     }
                 result["apply"]["live_p99_ms"] = percentile(during, 0.99)
                 result["apply"]["live_max_ms"] = max(during)
+                result["apply"]["growth"] = (await grown(url)).since(small)
             return result
         finally:
             for replica in (here, there):
@@ -315,19 +369,30 @@ def table(result: dict[str, Any]) -> str:
         f" p99 {revoke['p99_ms']:.0f} ms, max {revoke['max_ms']:.0f} ms;"
         f" p99 is {revoke['p99_over_poll_interval']:.1f} poll intervals",
         f"live calls p99: {live['calm_p99_ms']:.1f} ms calm, {live['under_changes_p99_ms']:.1f} ms"
-        f" under changes ({live['ratio']:.1f} times)",
+        f" under changes ({live['ratio']:.1f} times); longest {live['calm_max_ms']:.0f} ms calm,"
+        f" {live['under_changes_max_ms']:.0f} ms under changes",
+        _growth("change of a token", result["growth"]),
     ]
     if found := result.get("apply"):
         lines.append(
             f"apply of {found['users']:,} users: {found['seconds']:.0f} s;"
             f" live calls p99 {found['live_p99_ms']:.0f} ms, longest {found['live_max_ms']:.0f} ms"
         )
+        lines.append(_growth("big apply", found["growth"]))
     if found := result.get("start"):
         lines.append(
             f"start to ready at {found['grants']:,} grants: {found['seconds']:.1f} s"
-            f" (written in {found['written_seconds']:.0f} s)"
+            f" (written in {found['written_seconds']:.0f} s; load {found['load_average']:.1f}"
+            f" on {os.cpu_count()} cores)"
         )
     return "\n".join(lines)
+
+
+def _growth(what: str, found: dict[str, float]) -> str:
+    return (
+        f"growth by a {what} ({found['entries']:.0f} entries): {found['log_bytes_per_entry']:,.0f} bytes"
+        f" of log, {found['store_bytes_per_entry']:,.0f} bytes of store each"
+    )
 
 
 def main() -> None:
@@ -350,6 +415,7 @@ def main() -> None:
                     "grants": options.grants,
                     "seconds": asyncio.run(start_at(url, late)),
                     "written_seconds": written,
+                    "load_average": os.getloadavg()[0],
                 }
     print(table(result))
     print(json.dumps(result))

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -111,11 +120,116 @@ class JournalSettings(_Group):
     copy_to: Path | None = Field(
         None, description="A second folder that receives a copy of each checkpoint."
     )
+    copy_url: str = Field(
+        "",
+        description="A further place for checkpoints: `s3://bucket/prefix`, or the URL of a webhook; empty for none.",
+    )
+    copy_endpoint: str = Field(
+        "", description="URL of S3-compatible storage; empty means AWS in `COPY_REGION`."
+    )
+    copy_region: str = Field("us-east-1", description="Region of the bucket.")
+    copy_access_key: SecretStr | None = Field(
+        None, description="Access key id for the bucket; it needs to put objects, and nothing else."
+    )
+    copy_secret_key: SecretStr | None = Field(None, description="Its secret.")
+    copy_authorization: SecretStr | None = Field(
+        None, description="Value of the `Authorization` header for the webhook."
+    )
     keep_days: int = Field(
         0,
         ge=0,
         le=36_500,
         description="Days after which journal segments go once their records can be queried; 0 keeps them for ever.",
+    )
+
+    @model_validator(mode="after")
+    def _copies(self) -> Self:
+        url = self.copy_url
+        if url and not re.fullmatch(r"s3://[a-z0-9.-]+(/[A-Za-z0-9._-]+)*/?|https?://\S+", url):
+            raise ValueError("copy_url is neither s3://bucket/prefix nor a URL")
+        if url.startswith("s3://") and not (self.copy_access_key and self.copy_secret_key):
+            raise ValueError(
+                "copy_url names a bucket: copy_access_key and copy_secret_key are needed"
+            )
+        return self
+
+
+class SiemSettings(_Group):
+    sink: Literal["", "stdout", "file", "syslog", "http", "otlp"] = Field(
+        "", description="Where decisions and changes are streamed to; empty for nowhere."
+    )
+    url: str = Field(
+        "",
+        description="Address: `udp://`, `tcp://` or `tls://host:port` of a syslog server, or a URL for `http` and `otlp`.",
+    )
+    file: Path | None = Field(None, description="File of JSON lines for `file`.")
+    file_bytes: int = Field(
+        100 * 1024 * 1024, ge=65_536, description="Size at which the file is rotated."
+    )
+    file_keep: int = Field(10, ge=0, le=1000, description="Old files that are kept.")
+    authorization: SecretStr | None = Field(
+        None, description="Value of the `Authorization` header for `http` and `otlp`."
+    )
+    ca: Path | None = Field(
+        None,
+        description="Certificate authorities (PEM) to trust for `tls://`; unset trusts the system's.",
+    )
+    records: Listed = Field(
+        ("decision", "change"),
+        description="Types of records (comma-separated), such as `decision`, `request`, `refusals`, `change`; or `all`.",
+    )
+    texts: bool = Field(
+        False, description="Also what callers typed or claimed, which the log keeps apart."
+    )
+
+    _lists = field_validator("records", mode="before")(_listed)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.sink == "file" and self.file is None:
+            raise ValueError("the sink `file` needs a file")
+        schemes = {"syslog": "udp|tcp|tls", "http": "https?", "otlp": "https?"}.get(self.sink)
+        if schemes is not None and not re.fullmatch(rf"({schemes})://\S+", self.url):
+            raise ValueError(f"the sink `{self.sink}` needs a url of its kind")
+        return self
+
+
+class RecordSettings(_Group):
+    request_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days after which records of requests can no longer be queried; 0 keeps them for ever.",
+    )
+    decision_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="The same for decisions. The decision log itself follows `JOURNAL__KEEP_DAYS`.",
+    )
+
+
+class PayloadSettings(_Group):
+    by_default: bool = Field(
+        False,
+        description="Keep what is said in requests where neither a logging configuration nor the caller says anything.",
+    )
+    body_bytes: int = Field(
+        64 * 1024,
+        ge=1024,
+        le=16 * 1024 * 1024,
+        description="Bytes of each body that are kept; the rest is cut off.",
+    )
+    spool_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Size that bodies on their way into the record store may have; beyond it they are lost and counted.",
+    )
+    keep_days: int = Field(
+        30,
+        ge=1,
+        le=36_500,
+        description="Days after which what was said is removed; a logging configuration may say fewer.",
     )
 
 
@@ -126,6 +240,22 @@ class PolicySettings(_Group):
     poll_seconds: float = Field(
         0.1, gt=0, description="Seconds between two polls of the change log."
     )
+
+
+class McpSettings(_Group):
+    allowed_hosts: Listed = Field(
+        (),
+        description="Names, without a port, that MCP clients may call this gateway by, besides loopback and `PUBLIC_URL` (`*` for any).",
+    )
+    allowed_origins: Listed = Field(
+        (),
+        description="Origins of web pages that may call MCP endpoints, besides loopback and `PUBLIC_URL` (`*` for any).",
+    )
+    look_seconds: float = Field(
+        300.0, gt=0, description="Seconds between two looks at what every MCP server offers."
+    )
+
+    _lists = field_validator("allowed_hosts", "allowed_origins", mode="before")(_listed)
 
 
 class LimitSettings(_Group):
@@ -180,7 +310,17 @@ class Settings(BaseSettings):
     keys: KeySettings = Field(default_factory=KeySettings, description="Keys from outside.")
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Upstreams.")
     journal: JournalSettings = Field(default_factory=JournalSettings, description="The journal.")
+    siem: SiemSettings = Field(
+        default_factory=SiemSettings, description="The stream to a security monitor."
+    )
+    records: RecordSettings = Field(
+        default_factory=RecordSettings, description="What can be queried."
+    )
+    payloads: PayloadSettings = Field(
+        default_factory=PayloadSettings, description="What is said in requests."
+    )
     policy: PolicySettings = Field(default_factory=PolicySettings, description="The policy feed.")
+    mcp: McpSettings = Field(default_factory=McpSettings, description="MCP endpoints.")
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits of a request.")
 
     _lists = field_validator("trusted_proxies", mode="before")(_listed)

@@ -14,6 +14,7 @@ from enum import StrEnum
 class CredentialKind(StrEnum):
     PAT = "pat"  # personal access token
     VAT = "vat"  # virtual-account token
+    OAUTH = "oauth"  # what a user or account gave an MCP client; less than the token behind it
     HOST = "host"  # the host's command line
 
 

@@ -20,6 +20,7 @@ from identity.principal import CredentialKind
 
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _PAIRS = tuple(a + b for a in _BASE62 for b in _BASE62)  # two digits at a time
+_BASE = len(_PAIRS)
 _ID_ALPHABET = string.ascii_lowercase + string.digits  # names are unique by casefold
 ID_LENGTH = 16  # 82 bits
 RANDOM_LENGTH = 32  # 190 bits
@@ -115,6 +116,6 @@ def _check(shape: re.Pattern[str], secret: str) -> str:
 
 def _checksum(body: str) -> str:
     """CRC-32 in base 62: it finds every change of up to four neighbouring bytes. Not a secret."""
-    rest, last = divmod(zlib.crc32(body.encode()), len(_PAIRS))
-    first, middle = divmod(rest, len(_PAIRS))
-    return _PAIRS[first] + _PAIRS[middle] + _PAIRS[last]
+    number = zlib.crc32(body.encode())
+    rest = number // _BASE
+    return _PAIRS[rest // _BASE] + _PAIRS[rest % _BASE] + _PAIRS[number % _BASE]

@@ -9,7 +9,9 @@ that these rights are policy too. What decides:
 
 * Rows that a catalogue change re-resolves in other people's documents need nothing: they were judged when
   those were written. Ended rows need the document's write action only.
-* Whoever may create a provider account or a team may grant on the new thing itself. Nothing else is new
+* A virtual MCP server needs `access:grant` on each tool that it names, and where it names none on the server.
+* What a server was found to offer needs nothing but `mcp-server:write`, by who approves it.
+* Whoever may create a provider account, an MCP server or a team may grant on the new thing itself. Nothing else is new
   about it: roles, members' roles and other accounts are judged as always.
 * A team's managers, owner and identity-provider mapping, and an account's owner and mapping, are asked on
   the container (`any:team`, `any:virtualaccount`), which a manager of one team cannot reach.
@@ -29,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from authz.conditions import Context
 from authz.decision import Asker, Decision
 from authz.rows import Row
-from authz.vocabulary import Action, Kind, kind_of
+from authz.vocabulary import MCP_KINDS, Action, Kind, kind_of, make_id, mcp_id
 from policies import globs
 from policies.documents import (
     Credential,
@@ -40,6 +42,7 @@ from policies.documents import (
     Team,
     User,
     VirtualAccount,
+    VirtualMcpServer,
     parse,
 )
 from policies.errors import NotAuthorised
@@ -179,16 +182,31 @@ class _Judgement:
         if change.key in self._plan.taken:
             # Who decides about a thing from now on is not for somebody who manages this one thing.
             yield VERBS[family].write, f"any:{KIND_OF_FAMILY[family].value}"
-        for account in _patterns(before, after):
-            yield Action.ACCESS_GRANT, self._existing(account)
+        for thing in _patterns(before, after):
+            yield Action.ACCESS_GRANT, self._existing(thing)
         for asker in _askers(before, after):
             yield Action.DECISION_ASK, self._existing(asker)
         if _suspended(before) and after is not None and not _suspended(after):
             yield from self._resumed(thing)
         if _pins(before, after):
             yield Action.ACCESS_GRANT, "any:model"
+        yield from self._parts(before, after)
         if host_references(change.after) - host_references(change.before):
-            yield Action.PROVIDER_ACCOUNT_CREATE, "any:provider-account"
+            yield VERBS[family].create, f"any:{KIND_OF_FAMILY[family].value}"
+
+    def _parts(self, before: Document | None, after: Document | None) -> Iterator[Need]:
+        """What a virtual MCP server takes anew: a tool that is named, or a whole server with all to come."""
+        if not isinstance(after, VirtualMcpServer):
+            return
+        held = before.servers if isinstance(before, VirtualMcpServer) else ()
+        for part in after.servers:
+            if part in held:
+                continue
+            if part.enabled_tools is None:
+                yield Action.ACCESS_GRANT, self._existing(make_id(Kind.MCP_SERVER, part.name))
+            for tool in part.enabled_tools or ():
+                thing = mcp_id(Kind.MCP_TOOL, part.name, tool)
+                yield Action.ACCESS_GRANT, self._existing(thing)
 
     def _create(self, family: str, owner: str | None) -> Need:
         """The right to create: on the container, or for an owned account on the team that owns it."""
@@ -316,6 +334,8 @@ class _Judgement:
             return
         if key[0] == "virtual-account":
             return  # to the team that owns and bounds it: asked as `ownedBy`
+        if key[0] in ("mcp-server", "mcp-catalogue") and self._root(child) == parent:
+            return  # what a server offers, by who may write the server
         if key[0] == "provider-account" and not self._engine.knows(child):
             return  # a new model of an account that the asker may write
         yield Action.ACCESS_GRANT, self._existing(_grant_object(child))
@@ -324,9 +344,9 @@ class _Judgement:
 
     def _is_own_new(self, target: str, key: Key) -> bool:
         """Whether `target` is, or is part of, the new thing that the document itself describes."""
-        return key[0] in ("provider-account", "team") and self._root(target) in self._new & {
-            f"{KIND_OF_FAMILY[key[0]].value}:{key[1]}"
-        }
+        return key[0] in ("mcp-server", "provider-account", "team") and self._root(
+            target
+        ) in self._new & {f"{KIND_OF_FAMILY[key[0]].value}:{key[1]}"}
 
     def _existing(self, thing: str) -> str:
         """`thing`, or what to ask instead while it does not exist: its account, or its container."""
@@ -339,10 +359,12 @@ class _Judgement:
 
     @staticmethod
     def _root(thing: str) -> str:
-        """The thing with a document of its own: the account of a model."""
+        """The thing with a document of its own: the account of a model, the server of a tool."""
         kind, _, name = thing.partition(":")
         if kind in (Kind.MODEL.value, Kind.OPEN_MODELS.value):
             return f"{Kind.PROVIDER_ACCOUNT.value}:{name.partition('/')[0]}"
+        if kind in MCP_KINDS:
+            return f"{Kind.MCP_SERVER.value}:{name.partition('/')[0]}"
         return thing
 
     def _acting_as(self, subject: str) -> Iterator[Need]:
@@ -382,7 +404,9 @@ class _Judgement:
 
 
 def _patterns(before: Document | None, after: Document | None) -> Iterator[str]:
-    """The accounts of new patterns. One gives what it does not match yet, so all of it is judged now."""
+    """The accounts and servers of new patterns. One gives what it does not match yet, so all of it is judged
+    now. So is what an MCP server may offer one day.
+    """
     found: set[str] = set()
     if isinstance(after, Policy):
         held = before.rules if isinstance(before, Policy) else ()
@@ -393,9 +417,12 @@ def _patterns(before: Document | None, after: Document | None) -> Iterator[str]:
         found.update(after.resources)
         found.difference_update(before.resources if isinstance(before, ResourceGroup) else ())
     for pattern in sorted(found):
+        offered = kind_of(pattern) in MCP_KINDS
         account = globs.account_of(pattern) if globs.is_glob(pattern) else None
         if account is not None:
-            yield f"{Kind.PROVIDER_ACCOUNT.value}:{account}"
+            yield f"{(Kind.MCP_SERVER if offered else Kind.PROVIDER_ACCOUNT).value}:{account}"
+        elif offered and not globs.is_glob(pattern):
+            yield pattern
 
 
 def _suspended(document: Document | None) -> bool:

@@ -9,7 +9,9 @@ one it raises, and so never allows. What else one decision of ours asks stands i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from authz.rows import Row
@@ -28,6 +30,24 @@ class Unwritable(PolicyError):
     code = "unwritable"
 
 
+@dataclass(frozen=True, slots=True)
+class CasbinPolicy:
+    """What rows come to: the lines of the policy file, and what stands beside it."""
+
+    lines: tuple[str, ...]  # each with its end
+    conditions: str
+    readme: str
+
+    def files(self, model: str) -> dict[str, str]:
+        """The files by name."""
+        return {
+            "README.md": self.readme,
+            "model.conf": model,
+            "conditions.json": self.conditions,
+            "policy.csv": "".join(self.lines),
+        }
+
+
 def casbin_files(
     rows: Iterable[Row], model: str, *, people: Mapping[str, str] | None = None
 ) -> dict[str, str]:
@@ -36,49 +56,56 @@ def casbin_files(
     Raises:
         Unwritable: a value that no cell can hold; nothing of ours has such a value.
     """
-    found = sorted(set(rows))
+    return casbin_policy(rows, people=people).files(model)
+
+
+def casbin_policy(rows: Iterable[Row], *, people: Mapping[str, str] | None = None) -> CasbinPolicy:
+    """The same, before it is files. The rows may come in any order, and are read once.
+
+    Raises:
+        Unwritable.
+    """
     addresses = {
         f"{Kind.USER.value}:{user_id}": f"{Kind.USER.value}:{escape(email)}"
         for user_id, email in (people or {}).items()
     }
-    lines = [_line(item, addresses) for item in (*found, *_implied(found)) if item.ptype in _KINDS]
-    lines.sort(key=lambda line: (_KINDS.index(line.partition(",")[0]), line))
-    conditions = {r.values[0]: json.loads(r.values[1]) for r in found if r.ptype == "c"}
-    aliases = {r.values[0]: r.values[1] for r in found if r.ptype == "a"}
-    bounds = any(kind_of(r.values[0]) == Kind.BOUND for r in found if r.ptype == "g")
-    return {
-        "model.conf": model,
-        "policy.csv": "".join(f"{line}\n" for line in dict.fromkeys(lines)),
-        "conditions.json": json.dumps(
-            {"conditions": {name: _items(body) for name, body in conditions.items()}, "aliases": aliases},
-            indent=2,
-            sort_keys=True,
-            ensure_ascii=False,
-        )
-        + "\n",
-        "README.md": _readme(bool(conditions), bool(aliases), bounds),
-    }  # fmt: skip
+    lines: set[str] = set()
+    conditions: dict[str, list[dict[str, object]]] = {}
+    aliases: dict[str, str] = {}
+    bounds = False
+    for item in chain(rows, _LINKS):
+        if item.ptype == "c":
+            conditions[item.values[0]] = _items(json.loads(item.values[1]))
+        elif item.ptype == "a":
+            aliases[item.values[0]] = item.values[1]
+        elif item.ptype in _KINDS:
+            bounds = bounds or (item.ptype == "g" and kind_of(item.values[0]) == Kind.BOUND)
+            lines.add(_line(item, addresses))
+            if item.ptype == "g2" and item.values[1] in _SUBJECTS:
+                lines.add(_line(Row("g", item.values), addresses))
+    beside = {"conditions": conditions, "aliases": aliases}
+    return CasbinPolicy(
+        tuple(sorted(lines, key=lambda line: (_KINDS.index(line.partition(",")[0]), line))),
+        json.dumps(beside, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
+        _readme(bool(conditions), bool(aliases), bounds),
+    )
 
 
-def _implied(rows: Iterable[Row]) -> Iterator[Row]:
-    """Links that our graphs have without rows."""
-    for item in rows:
-        if item.ptype == "g2" and item.values[1] in _SUBJECTS:
-            yield Row("g", item.values)
-    for group in _SUBJECTS:
-        yield Row("g", (group, "any:subject"))
-    for action in ACTIONS:
-        yield Row("g3", (action, WILD_ACTION))
+# Links that our graphs have without rows.
+_LINKS: Final = (
+    *(Row("g", (group, "any:subject")) for group in _SUBJECTS),
+    *(Row("g3", (action, WILD_ACTION)) for action in ACTIONS),
+)
 
 
 def _line(item: Row, addresses: Mapping[str, str]) -> str:
-    values = list(item.values)
+    values = item.values
     if addresses:
-        values = [addresses.get(value, value) for value in values]
+        values = tuple([addresses.get(value, value) for value in values])
     for value in values:
         if value.startswith(_FORMULA) or not _BREAKS.isdisjoint(value) or value != value.strip():
             raise Unwritable(f"`{value[:80]}` cannot stand in a CSV file for Casbin")
-    return ", ".join((item.ptype, *values)).rstrip()
+    return ", ".join((item.ptype, *values)).rstrip() + "\n"
 
 
 def _items(body: object) -> list[dict[str, object]]:

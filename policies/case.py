@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from authz.conditions import MISSING, Context, instant
+from authz.conditions import FIELDS, MISSING, Context, instant
 from policies.parts import Name, Part, Subject, Text
 
 # A Wednesday at noon: what the clock says in a case that does not say `now`.
@@ -57,7 +57,18 @@ def fields_of(values: Mapping[str, Any]) -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat.update((f"{name}.{inner}", each) for inner, each in value.items())
+            for inner, each in value.items():
+                full = f"{name}.{inner}"
+                flat.update(_within(full, each) if f"{full}." in FIELDS else {full: each})
         else:
             flat[name] = value
     return flat
+
+
+def _within(name: str, value: object) -> dict[str, object]:
+    """What a path may find below `name`: arguments of a tool lie inside each other."""
+    found: dict[str, object] = {name: value}
+    if isinstance(value, Mapping):
+        for inner, each in value.items():
+            found |= _within(f"{name}.{inner}", each)
+    return found

@@ -1,7 +1,8 @@
 """Decision cases run offline by the real engine: those of case files, and those inside policy documents.
 
 A case file (`case_file`) brings its own fixture. The cases of `policy` documents are asked of all documents
-of the paths together. The shipped documents are always there. Nothing is stored. Blocking (reads files).
+of the paths together. The shipped documents are always there, and what is named of MCP servers counts as
+found there. Nothing is stored. Blocking (reads files).
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from authz.decision import Somebody
+from authz.decision import Reason, Somebody
 from authz.engine import Engine
 from policies import yaml_nodes
+from policies.assumed import assumed
 from policies.case import Case, context_of
 from policies.case_file import CaseFile, matrix_problems
 from policies.case_report import CaseReport as CaseReport
@@ -114,7 +116,8 @@ class _Run:
         if wrong:
             return
         try:
-            table = self._table(_fixture(file, node, parsed), file, node, parsed.enable)
+            cases = [*parsed.cases, *(case for one in parsed.matrix for case in one.cases())]
+            table = self._table(_fixture(file, node, parsed), file, node, parsed.enable, cases)
         except InvalidDocuments as refused:
             self.problems += refused.problems
             return
@@ -137,7 +140,8 @@ class _Run:
         if not any(policy.cases for _, policy in policies):
             return
         try:
-            table = self._table(loaded)
+            cases = [case for _, policy in policies for case in policy.cases]
+            table = self._table(loaded, cases=cases)
         except InvalidDocuments as refused:
             self.problems += refused.problems
             return
@@ -152,6 +156,7 @@ class _Run:
         file: Path | None = None,
         node: Node | None = None,
         enable: tuple[str, ...] = (),
+        cases: Iterable[Case] = (),
     ) -> _Table:
         """Raises: InvalidDocuments when there are errors or `enable` names no rule."""
         found = validate(loaded, None)
@@ -161,7 +166,8 @@ class _Run:
         documents.update((each.document.key, each.document) for each in loaded.documents)
         if file is not None and node is not None:
             _enable(documents, enable, file, node)
-        estate = offline(documents.values())
+        named = (c.resource for c in cases if c.reason != Reason.UNKNOWN_RESOURCE)
+        estate = offline([*documents.values(), *assumed(documents.values(), named)])
         table = _Table(estate, Engine.load(self._model_text, estate.rows(), 1))
         own = {each.document.key for each in loaded.documents}
         own |= {("policy", name.partition("/")[0]) for name in enable}

@@ -30,6 +30,7 @@ class Source(StrEnum):
     SHIPPED = "shipped"
     HOST = "host"
     RECOVERY = "recovery"
+    DISCOVERY = "discovery"  # what MCP servers were found to offer
 
 
 @dataclass(frozen=True, slots=True)

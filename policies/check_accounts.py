@@ -151,7 +151,7 @@ def _credentials(doc: Located[Document], account: ProviderAccount, refs: Mention
             "those of its targets are used",
         )  # fmt: skip
     if isinstance(auth, ApiKeyAuth):
-        _secret(doc, "api_key", auth.api_key, refs)
+        check_secret(doc, "api_key", auth.api_key, refs)
         return
     assert isinstance(auth, AccessKeyAuth)
     if account.type != "provider-account/aws-bedrock":
@@ -159,16 +159,22 @@ def _credentials(doc: Located[Document], account: ProviderAccount, refs: Mention
             doc, ("auth_data", "type"), "wrong_value",
             "access keys are for provider-account/aws-bedrock only", "use `type: api-key`",
         )  # fmt: skip
-    _secret(doc, "secret_access_key", auth.secret_access_key, refs)
+    check_secret(doc, "secret_access_key", auth.secret_access_key, refs)
     if auth.session_token is not None:
-        _secret(doc, "session_token", auth.session_token, refs)
+        check_secret(doc, "session_token", auth.session_token, refs)
     if _REFERENCE.match(auth.access_key_id):
-        _secret(doc, "access_key_id", auth.access_key_id, refs)
+        check_secret(doc, "access_key_id", auth.access_key_id, refs)
 
 
-def _secret(doc: Located[Document], name: str, value: str, refs: Mentions) -> None:
+def check_secret(
+    doc: Located[Document],
+    name: str,
+    value: str,
+    refs: Mentions,
+    path: tuple[str | int, ...] | None = None,
+) -> None:
     """A reference must be well formed; a secret in plain text in a file is said."""
-    path = ("auth_data", name)
+    path = path or ("auth_data", name)
     found = _REFERENCE.match(value)
     if found is None:
         if not value.strip():
@@ -233,6 +239,7 @@ def _models(doc: Located[Document], account: ProviderAccount, refs: Mentions) ->
                 )  # fmt: skip
         if model.region is not None and not _LABEL.match(model.region):
             found.error(doc, (*path, "region"), "bad_region", "`region` is not a region")
+        _cost(doc, path, model, refs)
         if model.authorized_subjects is not None:
             if not model.authorized_subjects:
                 found.warn(
@@ -242,6 +249,25 @@ def _models(doc: Located[Document], account: ProviderAccount, refs: Mentions) ->
                 )  # fmt: skip
             refs.subjects(doc, (*path, "authorized_subjects"), model.authorized_subjects)
         _alias(doc, account, path, model, refs)
+
+
+def _cost(
+    doc: Located[Document], path: tuple[str | int, ...], model: Integration, refs: Mentions
+) -> None:
+    cost = model.cost
+    if cost is None:
+        return
+    said = cost.input_cost_per_token is not None, cost.output_cost_per_token is not None
+    if cost.metric == "custom_cost" and not any(said):
+        refs.found.error(
+            doc, (*path, "cost"), "missing_field", "a cost of one's own says no price",
+            "add `input_cost_per_token` and `output_cost_per_token`, in US dollars",
+        )  # fmt: skip
+    elif cost.metric == "public_cost" and any(said):
+        refs.found.warn(
+            doc, (*path, "cost"), "no_effect", "with `public_cost` a price here says nothing",
+            "write `metric: custom_cost`",
+        )  # fmt: skip
 
 
 def _alias(

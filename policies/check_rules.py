@@ -1,4 +1,4 @@
-"""What is wrong with rules: those of policies, of data access and of tenant roles.
+"""What is wrong with rules: those of policies and of tenant roles (of data access: `check_data_access`).
 
 Unknown actions, fields and operators; actions that no resource of the rule can be asked for; allows that
 reach too far; denies where a deny cannot hold. One part of `validate`; nothing here makes rows.
@@ -8,18 +8,26 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from authz.conditions import MAX_ITEMS, MAX_VALUES, Item, Operator, check
-from authz.vocabulary import WILD_ACTION, Action
+from authz.conditions import EQUALITY, MAX_ITEMS, Item, Operator, check
+from authz.vocabulary import WILD_ACTION, Action, Kind
 from policies import when
-from policies.documents import DataAccessConfig, DataRule, Document, Policy, PolicyRule, WhenItem
+from policies.documents import Document, Policy, PolicyRule, WhenItem
 from policies.errors import PolicyError
 from policies.fits import DATA_TYPES, fits
 from policies.loader import Located
 from policies.mentions import Mentions
+from policies.naming import EVERYONE
 from policies.nearest import did_you_mean
-from policies.truefoundry import actions_of
+from policies.truefoundry import SUBJECT_ALIASES, actions_of
 
 Path = tuple[str | int, ...]
+
+_TEAMS = "record.created_by_team"
+# What records say of who made them: the kinds of ids that stand there.
+_STAMPS = {
+    "record.created_by": (Kind.USER.value, Kind.VIRTUAL_ACCOUNT.value),
+    _TEAMS: (Kind.TEAM.value,),
+}
 
 
 def check_policy(
@@ -180,71 +188,37 @@ def _condition(
         return
     value = True if operator is Operator.EXISTS and test.value == "" else test.value
     item = Item(test.field, operator, value)
-    for problem in check(item, actions, rule.effect, rule.trust):
+    problems = check(item, actions, rule.effect, rule.trust)
+    for problem in problems:
         refs.found.error(doc, path, "bad_condition", problem)
     for place, each in enumerate(value if isinstance(value, tuple) else (value,)):
         at = (*path, "value", place) if isinstance(value, tuple) else (*path, "value")
+        if operator in EQUALITY and not problems:
+            _stamped(doc, at, test.field, str(each), refs)
         match when.named_as(test.field, test.operator, each):
             case when.SUBJECT:
                 refs.subject(doc, at, str(each))
             case when.ACCOUNT:
                 refs.thing(doc, at, "provider-account", str(each))
+            case when.SERVER:
+                refs.thing(doc, at, "mcp-server", str(each))
             case when.RESOURCE:
                 refs.exists(doc, at, str(each))
 
 
-# -- data access -------------------------------------------------------------------------------------
-
-
-def check_data_access(doc: Located[Document], config: DataAccessConfig, refs: Mentions) -> None:
-    """Every rule of a data access document."""
-    unique(doc, "rules", [rule.id for rule in config.rules], refs)
-    for index, rule in enumerate(config.rules):
-        _data_rule(doc, ("rules", index), rule, refs)
-
-
-def _data_rule(doc: Located[Document], path: Path, rule: DataRule, refs: Mentions) -> None:
-    refs.subjects(doc, (*path, "subjects"), rule.subjects)
-    for name in ("subjects", "data_types"):
-        if not getattr(rule, name):
-            refs.found.warn(
-                doc, (*path, name), "empty_list", f"a rule with no {name} grants nobody anything"
-            )
-    if rule.filters and rule.scope != "all_data":
-        refs.found.error(
-            doc,
-            (*path, "filters"),
-            "filters_scope",
-            "filters are for the scope `all_data` only",
-            "remove the filters, or write `scope: all_data`",
-        )
-    for index, one in enumerate(rule.filters):
-        inner = (*path, "filters", index)
-        if one.field == "metadata" and not one.key:
-            refs.found.error(
-                doc, inner, "missing_field", "a filter on metadata names a `key`", "add `key:`"
-            )
-        if one.field == "created_by":
-            if one.key is not None:
-                refs.found.error(
-                    doc, (*inner, "key"), "unknown_field", "a filter on `created_by` has no `key`"
-                )
-            for place, subject in enumerate(one.value):
-                at = (*inner, "value", place)
-                refs.subject(doc, at, subject)
-                if subject.partition(":")[0] in ("any", "role") or subject == "team:everyone":
-                    refs.found.error(
-                        doc, at, "bad_subject", f"records are not stamped with `{subject[:80]}`",
-                        "name users, virtual accounts or teams",
-                    )  # fmt: skip
-        if len(one.value) > MAX_VALUES:
-            refs.found.error(
-                doc, (*inner, "value"), "too_many", f"a filter has at most {MAX_VALUES} values"
-            )
-        if not one.value:
-            refs.found.warn(
-                doc, (*inner, "value"), "empty_list", "a filter without values", "remove it"
-            )
+def _stamped(doc: Located[Document], path: Path, field: str, value: str, refs: Mentions) -> None:
+    """A test of who made a record, or for which team, that no record can ever meet."""
+    kinds = _STAMPS.get(field)
+    kind = value.partition(":")[0]
+    kind = SUBJECT_ALIASES.get(kind, kind)
+    if kinds is None or (kind in kinds and value != EVERYONE):
+        return
+    hint = "name a team" if field == _TEAMS else "name a user or a virtual account"
+    if kind == Kind.TEAM.value and value != EVERYONE:
+        hint += f", or test `{_TEAMS}`"
+    refs.found.error(
+        doc, path, "bad_subject", f"no record has `{value[:80]}` as its `{field}`", hint
+    )
 
 
 # -- shared ------------------------------------------------------------------------------------------

@@ -12,14 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from authz.rows import Row, row
-from authz.vocabulary import Action, Kind, kind_of, make_id, model_id, split_id
+from authz.vocabulary import MCP_KINDS, Action, Kind, kind_of, make_id, model_id, split_id
+from policies.compile_mcp import catalogue_rows, virtual_rows
 from policies.compile_rules import data_access_rows, policy_rows, resource_group_rows
 from policies.documents import (
     Credential,
     DataAccessConfig,
     Document,
     Integration,
+    LoggingConfig,
     LogWriter,
+    McpCatalogue,
+    McpServer,
     MetadataConfig,
     Policy,
     ProviderAccount,
@@ -29,6 +33,7 @@ from policies.documents import (
     Team,
     User,
     VirtualAccount,
+    VirtualMcpServer,
 )
 from policies.errors import PolicyError
 from policies.naming import EVERYONE, KIND_OF_FAMILY, id_of, label
@@ -77,13 +82,17 @@ def rows_of(document: Document, lookups: Lookups) -> tuple[Row, ...]:
             made = _virtual_account(document, lookups)
         case ProviderAccount():
             made = _provider_account(document, lookups)
+        case McpServer():
+            made = _mcp_server(document, lookups)
+        case McpCatalogue():
+            made = catalogue_rows(document, lookups)
         case Policy():
             made = policy_rows(document, lookups)
         case ResourceGroup():
             made = resource_group_rows(document, lookups)
         case DataAccessConfig():
             made = data_access_rows(document, lookups)
-        case MetadataConfig():
+        case MetadataConfig() | LoggingConfig():
             made = iter((_known(document),))
         case Credential():
             made = _credential(document, lookups)
@@ -201,11 +210,24 @@ def _virtual_account(account: VirtualAccount, lookups: Lookups) -> Iterator[Row]
 
 
 def _provider_account(account: ProviderAccount, lookups: Lookups) -> Iterator[Row]:
-    thing = id_of(account)
     yield _known(account)
+    yield from _collaborators(account, lookups)
+    for integration in account.integrations:
+        yield from _model(account, integration, lookups)
+
+
+def _mcp_server(server: McpServer, lookups: Lookups) -> Iterator[Row]:
+    yield _known(server)
+    yield from _collaborators(server, lookups)
+    if isinstance(server, VirtualMcpServer):
+        yield from virtual_rows(server, lookups)
+
+
+def _collaborators(document: ProviderAccount | McpServer, lookups: Lookups) -> Iterator[Row]:
+    thing = id_of(document)
     shapes: dict[str, list[Shape]] = {}  # by role: an account may have thousands of grants
-    rules = f"{label(account.key)}#collaborator"
-    for grant in account.collaborators:
+    rules = f"{label(document.key)}#collaborator"
+    for grant in document.collaborators:
         subject, role = grant.subject, grant.role_id
         if role not in shapes:
             shapes[role] = grant_shapes(thing, make_id(Kind.ROLE, role), lookups)
@@ -213,8 +235,6 @@ def _provider_account(account: ProviderAccount, lookups: Lookups) -> Iterator[Ro
             for target, action, tail in shapes[role]:
                 rule = f"{rules}/{subject}/{role}{tail}"
                 yield row("p", subject, target, action, "allow", "", rule)
-    for integration in account.integrations:
-        yield from _model(account, integration, lookups)
 
 
 def _model(account: ProviderAccount, integration: Integration, lookups: Lookups) -> Iterator[Row]:
@@ -288,4 +308,6 @@ def is_live(target: str, lookups: Lookups) -> bool:
     if kind == Kind.MODEL.value:
         account = target.partition(":")[2].partition("/")[0]
         return target in lookups.models(account)
+    if kind in MCP_KINDS:  # what a server offers is found later; until then it exists for nobody
+        return lookups.lives(make_id(Kind.MCP_SERVER, target.partition(":")[2].partition("/")[0]))
     return lookups.lives(target)

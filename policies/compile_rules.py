@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from authz.conditions import Condition, Item, Operator, decode, encode, name_of
 from authz.rows import Row, row
-from authz.vocabulary import WILD_ACTION, Action, Kind, kind_of
+from authz.vocabulary import MCP_KINDS, WILD_ACTION, Action, Kind, kind_of
 from policies import globs, when
 from policies.documents import (
     DataAccessConfig,
@@ -121,6 +121,8 @@ def targets(written: Iterable[str], effect: str, lookups: Lookups) -> Iterator[s
             yield from _matching(target, effect, lookups)
         elif kind_of(target) == Kind.MODEL.value:
             yield from _model(target, effect, lookups)
+        elif kind_of(target) in MCP_KINDS:
+            yield from _offer(target, effect, lookups)
         elif effect == "deny":
             yield from lookups.generations(target)
         elif lookups.lives(target):
@@ -129,15 +131,16 @@ def targets(written: Iterable[str], effect: str, lookups: Lookups) -> Iterator[s
 
 def _matching(pattern: str, effect: str, lookups: Lookups) -> Iterator[str]:
     account = globs.account_of(pattern)
+    of = lookups.offers if kind_of(pattern) in MCP_KINDS else lookups.models
     if effect != "deny":
-        for model in lookups.models(account):
-            if globs.matches(pattern, model):
-                yield model
+        for thing in of(account):
+            if globs.matches(pattern, thing):
+                yield thing
         return
-    # A deny holds for every generation of an account: it is matched by the plain name.
-    for model in lookups.models(None):
-        if globs.matches(pattern, _plain_model(model)):
-            yield model
+    # A deny holds for every generation of an account or server: it is matched by the plain name.
+    for thing in of(None):
+        if globs.matches(pattern, _plain(thing)):
+            yield thing
 
 
 def _model(model: str, effect: str, lookups: Lookups) -> Iterator[str]:
@@ -150,9 +153,21 @@ def _model(model: str, effect: str, lookups: Lookups) -> Iterator[str]:
         yield f"{Kind.MODEL.value}:{generation.partition(':')[2]}/{name}"
 
 
-def _plain_model(model: str) -> str:
-    account, _, name = model.partition(":")[2].partition("/")
-    return f"{Kind.MODEL.value}:{plain(account)}/{name}"
+def _offer(thing: str, effect: str, lookups: Lookups) -> Iterator[str]:
+    """What a server offers, or will: it need not have been found yet, so that a rule may come first."""
+    server, _, name = thing.partition(":")[2].partition("/")
+    holder = f"{Kind.MCP_SERVER.value}:{server}"
+    if effect != "deny":
+        if lookups.lives(holder):
+            yield thing
+        return
+    for generation in lookups.generations(holder):
+        yield f"{kind_of(thing)}:{generation.partition(':')[2]}/{name}"
+
+
+def _plain(thing: str) -> str:
+    account, _, name = thing.partition(":")[2].partition("/")
+    return f"{kind_of(thing)}:{plain(account)}/{name}"
 
 
 def resource_group_rows(group: ResourceGroup, lookups: Lookups) -> Iterator[Row]:
@@ -164,11 +179,25 @@ def resource_group_rows(group: ResourceGroup, lookups: Lookups) -> Iterator[Row]
     thing = id_of(group)
     open_part = f"{Kind.OPEN_GROUP.value}:{thing.partition(':')[2]}"
     yield row("g2", thing, f"any:{Kind.RESOURCE_GROUP.value}")
+    offered = frozenset(_offered(group, lookups))
     for target in targets(group.resources, "allow", lookups):
+        if kind_of(target) in MCP_KINDS and target not in offered:
+            continue  # being in a group would make it exist
         yield row("g2", target, thing)
         kind, _, name = target.partition(":")
         of_account = kind == Kind.PROVIDER_ACCOUNT.value
         yield row("g2", f"{Kind.OPEN_MODELS.value}:{name}" if of_account else target, open_part)
+
+
+def _offered(group: ResourceGroup, lookups: Lookups) -> Iterator[str]:
+    """All that the MCP servers offer of which a group names something."""
+    servers = {
+        target.partition(":")[2].partition("/")[0]
+        for target in group.resources
+        if kind_of(target) in MCP_KINDS
+    }
+    for server in servers:
+        yield from lookups.offers(server)
 
 
 def data_access_rows(config: DataAccessConfig, lookups: Lookups) -> Iterator[Row]:
@@ -207,7 +236,8 @@ def _filter(one: DataFilter, lookups: Lookups) -> list[tuple[Item, ...]]:
     if not one.value:
         return []  # INVARIANT: an empty list grants nothing; not in an empty list would be everything
     if one.field == "metadata":
-        return [(Item(f"record.metadata.{one.key}", operator, tuple(sorted(set(one.value)))),)]
+        space = "record.claimed." if one.trust == "claimed" else "record.metadata."
+        return [(Item(f"{space}{one.key}", operator, tuple(sorted(set(one.value)))),)]
     named = set(one.value)
     if when.binds_every_generation("allow", operator):
         named = {each for value in named for each in lookups.generations(value)}

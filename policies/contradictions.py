@@ -23,6 +23,7 @@ _DOMAINS: Mapping[str, tuple[Value, ...]] = {
     "time.hour": tuple(range(24)),
     "time.weekday": WEEKDAYS,
 }
+_MANY = frozenset({"record.created_by_team"})  # a record of several teams meets several tests
 _ALWAYS_KNOWN = ("time.", "principal.id", "principal.kind", "resource.id")
 
 
@@ -61,7 +62,7 @@ def _extent(field: str, tests: Sequence[Item], effect: str) -> Extent | None:
     if False in presence:
         # On a missing field every other test is unknown: no on an allow, yes on a deny.
         return Extent.NEVER if others and effect == "allow" else None
-    if not others or _possible(field, others):
+    if not others or field in _MANY or _possible(field, others):
         return None
     known = effect == "allow" or field.startswith(_ALWAYS_KNOWN)
     return Extent.NEVER if known else Extent.UNKNOWN

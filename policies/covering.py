@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from authz.vocabulary import WILD_ACTION, Action, Kind, kind_of
+from authz.vocabulary import MCP_KINDS, WILD_ACTION, Action, Kind, kind_of
 from policies import globs
 from policies.compile import STRUCTURE_ROWS
 from policies.documents import Document, PolicyRule, ResourceGroup, Team, User, VirtualAccount
@@ -86,8 +86,8 @@ class Covering:
         models = kind == Kind.PROVIDER_ACCOUNT and action == Action.MODEL_USE
         if models and (wide == "any:model" or _is_all_of(wide, thing.partition(":")[2])):
             return True
-        if globs.is_glob(wide) and kind == Kind.MODEL:
-            if _is_all_of(wide, thing.partition(":")[2].partition("/")[0]):
+        if globs.is_glob(wide) and (kind == Kind.MODEL or kind in MCP_KINDS):
+            if _is_all_of(wide, thing.partition(":")[2].partition("/")[0], kind):
                 return True
             return not globs.is_glob(thing) and globs.matches(wide, thing)
         return wide in _closure(thing, self._holders_of)
@@ -100,15 +100,20 @@ class Covering:
             account = name.partition("/")[0]
             if not globs.is_glob(account):
                 yield f"{Kind.PROVIDER_ACCOUNT.value}:{account}"
+        elif kind in MCP_KINDS:
+            yield f"any:{Kind.MCP_SERVER.value}"
+            server = name.partition("/")[0]
+            if not globs.is_glob(server):
+                yield f"{Kind.MCP_SERVER.value}:{server}"
         elif kind not in (Kind.ANY, Kind.DATA, Kind.SELF, Kind.SETTINGS):
             yield f"any:{kind}"
 
 
-def _is_all_of(pattern: str, account: str) -> bool:
-    """Whether a pattern names every model of the account."""
+def _is_all_of(pattern: str, account: str, of: str = Kind.MODEL.value) -> bool:
+    """Whether a pattern names every model of the account, or all of its kind that the server offers."""
     kind, _, rest = pattern.partition(":")
     wanted, slash, model = rest.partition("/")
-    return kind == Kind.MODEL and slash == "/" and wanted in (account, "*") and model == "*"
+    return kind == of and slash == "/" and wanted in (account, "*") and model == "*"
 
 
 def _closure(start: str, parents: Callable[[str], Iterable[str]]) -> set[str]:

@@ -17,6 +17,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, TypeAdapter
 
 from policies.case import Case as Case
+from policies.logging_config import LoggingConfig as LoggingConfig
+from policies.mcp_catalogue import CatalogueEntry as CatalogueEntry
+from policies.mcp_catalogue import McpCatalogue as McpCatalogue
+from policies.mcp_servers import MCP_TYPES, AnyMcpServer
+from policies.mcp_servers import EchoMcpServer as EchoMcpServer
+from policies.mcp_servers import McpServer as McpServer
+from policies.mcp_servers import OpenApiMcpServer as OpenApiMcpServer
+from policies.mcp_servers import RemoteMcpServer as RemoteMcpServer
+from policies.mcp_servers import VirtualMcpServer as VirtualMcpServer
 from policies.parts import Document as Document
 from policies.parts import IdentityProviderMapping, Name, OwnedBy, Part, Subject, Text
 from policies.provider_accounts import PROVIDER_TYPES
@@ -161,10 +170,13 @@ class ResourceGroup(Document):
 
 
 class DataFilter(Part):
+    """Narrows `all_data`. Metadata is what the gateway pinned, unless the filter says `trust: claimed`."""
+
     field: Literal["metadata", "created_by"]
     key: str | None = None
     operator: Literal["IN", "NOT_IN"] = "IN"
     value: tuple[str, ...]
+    trust: Literal["claimed"] | None = None
 
 
 class DataRule(Part):
@@ -212,7 +224,7 @@ class Credential(Document):
 
     type: Literal["credential"] = "credential"
     name: Name  # the token id
-    token_kind: Literal["pat", "vat"]
+    token_kind: Literal["pat", "vat", "oauth"]  # oauth: what one MCP client was given
     subject: Subject  # user:u-… or virtualaccount:…
     label: Text = ""
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(repr=False)
@@ -241,10 +253,13 @@ AnyDocument = (
     | RoleBinding
     | VirtualAccount
     | ProviderAccount
+    | McpServer
+    | McpCatalogue
     | Policy
     | ResourceGroup
     | DataAccessConfig
     | MetadataConfig
+    | LoggingConfig
     | Credential
     | LogWriter
 )
@@ -259,16 +274,23 @@ DOCUMENT_TYPES: Mapping[str, type[Document]] = {
     "resource-group": ResourceGroup,
     "gateway-data-access-config": DataAccessConfig,
     "gateway-metadata-config": MetadataConfig,
+    "gateway-logging-config": LoggingConfig,
     "credential": Credential,
     "log-writer": LogWriter,
+    "mcp-catalogue": McpCatalogue,
     **dict.fromkeys(PROVIDER_TYPES, ProviderAccount),
+    **MCP_TYPES,
 }
-INTERNAL_TYPES = frozenset({"credential", "log-writer"})  # refused in files and in `PUT /apply`
+# Refused in files and in `PUT /apply`.
+INTERNAL_TYPES = frozenset({"credential", "log-writer", "mcp-catalogue"})
 
 _SOURCES = "sources"  # beside the fields of a stored document
 _SOURCES_KEY = b'"sources":'
 _ADAPTERS = {cls: TypeAdapter(cls) for cls in set(DOCUMENT_TYPES.values())}
-_FAMILIES = {cls.family or name: cls for name, cls in DOCUMENT_TYPES.items()}
+_FAMILIES: Mapping[str, TypeAdapter[Any]] = {
+    **{cls.family or name: _ADAPTERS[cls] for name, cls in DOCUMENT_TYPES.items()},
+    McpServer.family: TypeAdapter(AnyMcpServer),  # several classes, told apart by their type
+}
 
 
 def parse(data: Mapping[str, Any]) -> Document:
@@ -299,7 +321,7 @@ def parse_json(family: str, body: bytes) -> Document:
         if _SOURCES in found:
             return parse(found)
         body = json.dumps(found).encode()
-    document: Document = _ADAPTERS[_FAMILIES[family]].validate_json(body)
+    document: Document = _FAMILIES[family].validate_json(body)
     return document
 
 

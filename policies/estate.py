@@ -15,7 +15,20 @@ from authz.rows import Row
 from authz.vocabulary import kind_of
 from policies.change import DocumentChange, Person, Plan, Source
 from policies.compile import STRUCTURE_ROWS, bundle_of, rows_of
-from policies.documents import Document, ProviderAccount, Role, User, VirtualAccount, dump, parse
+from policies.documents import (
+    Document,
+    McpCatalogue,
+    McpServer,
+    ProviderAccount,
+    Role,
+    User,
+    VirtualAccount,
+    VirtualMcpServer,
+    dump,
+    parse,
+)
+from policies.mcp_catalogue import EntryState, entry_id
+from policies.mcp_offers import Offer, catalogue_fact, chosen_of, composed, offers_of, server_fact
 from policies.naming import (
     EVERYONE,
     FAMILY_OF_KIND,
@@ -47,10 +60,11 @@ class Fact:
     """What others may need to know of a document."""
 
     suspended: bool = False
-    models: tuple[str, ...] = ()  # a provider account's, by name
+    # A provider account's models, by name; of an MCP server or catalogue what `mcp_offers` makes of it.
+    models: tuple[str, ...] = ()
     bundle: tuple[str, ...] | None = None  # a resource role's actions
     tenant_role: bool = False
-    virtual: bool = False  # a provider account whose models stand for others
+    virtual: bool = False  # an account or MCP server, what of whom is offered stands for others
 
 
 _PLAIN = Fact()
@@ -67,6 +81,12 @@ def fact_of(document: Document) -> Fact:
         case ProviderAccount():
             models = tuple(sorted(model.name for model in document.integrations))
             return Fact(models=models, virtual=document.type == VIRTUAL_MODEL)
+        case McpServer():
+            return Fact(
+                models=server_fact(document), virtual=isinstance(document, VirtualMcpServer)
+            )
+        case McpCatalogue():
+            return Fact(models=catalogue_fact(document))
         case Role():
             if document.resource_type == "tenant":
                 return Fact(tenant_role=True)
@@ -148,6 +168,26 @@ class Names:
         """The stored names of all provider accounts."""
         return (name for family, name in self._facts if family == "provider-account")
 
+    def servers(self) -> Iterator[str]:
+        """The stored names of all MCP servers."""
+        return (name for family, name in self.keys() if family == "mcp-server")
+
+    def offered(self, server: str) -> tuple[Offer, ...]:
+        """Everything in the catalogue of an MCP server that is not virtual, with its state."""
+        fact = self.fact(("mcp-server", server))
+        found = self.fact(("mcp-catalogue", server))
+        if fact is None or found is None or fact.virtual:
+            return ()
+        return offers_of(server, fact.models, found.models)
+
+    def users_of(self, server: str) -> Iterator[str]:
+        """The virtual MCP servers that take tools of a server."""
+        for name in self.servers():
+            fact = self.fact(("mcp-server", name))
+            parts = chosen_of(fact.models) if fact is not None and fact.virtual else ()
+            if any(part == server for part, _ in parts):
+                yield name
+
     # --- Lookups ---
 
     def lives(self, thing: str) -> bool:
@@ -178,6 +218,28 @@ class Names:
             fact = self.fact(("provider-account", account))
             return frozenset(f"model:{account}/{name}" for name in (fact.models if fact else ()))
         return frozenset(model for name in self.accounts() for model in self.models(name))
+
+    def offers(self, server: str | None) -> frozenset[str]:
+        if server is None:
+            return frozenset(one for name in self.servers() for one in self.offers(name))
+        fact = self.fact(("mcp-server", server))
+        if fact is not None and fact.virtual:
+            return frozenset(entry_id("tool", server, name) for name in self.parts(server))
+        offered = self.offered(server)
+        return frozenset(one.id for one in offered if one.state is EntryState.ENABLED)
+
+    def parts(self, server: str) -> Mapping[str, tuple[str, str]]:
+        fact = self.fact(("mcp-server", server))
+        if fact is None or not fact.virtual:
+            return {}
+        return composed(chosen_of(fact.models), self._tools)
+
+    def _tools(self, server: str) -> dict[str, bool]:
+        return {
+            one.name: one.state is EntryState.ENABLED
+            for one in self.offered(server)
+            if one.kind == "tool" and one.state is not EntryState.GONE
+        }
 
     def bundle(self, role: str) -> tuple[str, ...] | None:
         fact = self.fact(("role", role.partition(":")[2]))

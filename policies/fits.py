@@ -14,6 +14,7 @@ from authz.vocabulary import WILD_ACTION, Action
 ANY_OBJECTS = frozenset(
     {
         "any:gateway-config",
+        "any:mcp-server",
         "any:model",
         "any:object",
         "any:policy",
@@ -32,11 +33,17 @@ SINGLE_OBJECTS = frozenset({"self:caller", "settings:gateway"})
 DATA_TYPES = ("decisions", "metrics", "payloads", "traces")
 DATA_RELATIONS = ("all", "own", "team", "team-accounts")
 
+_OF_SERVERS = {"mcp-server", "resource-group", "any:mcp-server", "any:object", "any:resource-group"}
+
 # By the prefix of the action: the kinds of ids, and the `any:` groups, on which it is asked.
 _KINDS: Mapping[str, frozenset[str]] = {
     "data": frozenset({"data"}),
     "decision": frozenset({"any:object", "any:policy", "any:settings", "settings"}),
     "gateway-config": frozenset({"gateway-config", "any:gateway-config", "any:object"}),
+    "mcp-prompt": frozenset({"mcp-prompt", *_OF_SERVERS}),
+    "mcp-resource": frozenset({"mcp-resource", *_OF_SERVERS}),
+    "mcp-server": frozenset(_OF_SERVERS),
+    "mcp-tool": frozenset({"mcp-tool", *_OF_SERVERS}),
     "model": frozenset(
         {"model", "provider-account", "resource-group", "any:model", "any:provider-account"}
         | {"any:object", "any:resource-group"}
@@ -62,6 +69,10 @@ _KINDS: Mapping[str, frozenset[str]] = {
 # By the `resourceType` of a resource role: the kinds of things it may be granted on, and the prefixes of
 # the actions that it may bundle.
 ROLE_TYPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "mcp-server": (
+        frozenset({"mcp-prompt", "mcp-resource", "mcp-server", "mcp-tool"}),
+        frozenset({"access", "mcp-prompt", "mcp-resource", "mcp-server", "mcp-tool"}),
+    ),
     "model": (frozenset({"model"}), frozenset({"access", "model"})),
     "provider-account": (
         frozenset({"model", "provider-account"}),
@@ -69,7 +80,10 @@ ROLE_TYPES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "resource-group": (
         frozenset({"resource-group"}),
-        frozenset({"access", "model", "provider-account", "team", "virtualaccount"}),
+        frozenset(
+            {"access", "mcp-prompt", "mcp-resource", "mcp-server", "mcp-tool", "model"}
+            | {"provider-account", "team", "virtualaccount"}
+        ),
     ),
     "team": (frozenset({"team"}), frozenset({"access", "team", "virtualaccount"})),
     "virtual-account": (frozenset({"virtualaccount"}), frozenset({"access", "virtualaccount"})),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from policies.change import Change, Ending
-from policies.documents import Credential, Document, Team, parse
+from policies.documents import Credential, Document, McpCatalogue, McpServer, Team, parse
 from policies.drafting import Drafting, Touched
 from policies.endings import blast_radius, cascades, moved, owner_of, still_owns
 from policies.errors import GuardRefused
@@ -77,7 +77,8 @@ class Leaving(Drafting):
         return touched.document if touched else (stored.document if stored else None)
 
     def end_credentials(self) -> None:
-        """Credentials end with their owner, and team-bound ones when the owner leaves the team.
+        """Credentials end with their owner, and team-bound ones when the owner leaves the team; what an MCP
+        server was found to offer ends with the server.
 
         Raises:
             GuardRefused: deleted teams still own things.
@@ -92,6 +93,12 @@ class Leaving(Drafting):
             for other in self._dependents(token_of_key(key)):
                 stored = self._estate.document(other)
                 document = stored.document if stored is not None else None
+                if (
+                    gone
+                    and isinstance(document, McpCatalogue)
+                    and key == (McpServer.family, other[1])
+                ):
+                    self._end(other)
                 if isinstance(document, Credential):
                     team = key[0] == "team" and document.team == key[1]
                     if (gone and (document.subject == thing or team)) or (

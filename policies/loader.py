@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from policies import casbin_csv, json_nodes, yaml_nodes
-from policies.documents import Document, dump
+from policies.documents import INTERNAL_TYPES, Document, dump
 from policies.errors import InvalidDocuments, PolicyError, Problem
 from policies.positions import MAX_FILE_BYTES, START, Kind, Node, Place, node_of
 from policies.shape import Skipped, shape
@@ -124,8 +124,13 @@ def load_mapping(data: object, file: str = REQUEST, *, skip_unsupported: bool = 
 
 def as_loaded(documents: Iterable[Document], file: str = REQUEST) -> Loaded:
     """Documents that were made in code, so that `validate` can check them like those of a file."""
-    nodes = ((document, node_of(dump(document), ours=True)) for document in documents)
-    return Loaded([Located(document, file, node) for document, node in nodes], files=[file])
+    made = []
+    for document in documents:
+        # Nobody wrote what only the server makes, and nothing is checked in it: no places are needed.
+        hidden = document.type in INTERNAL_TYPES
+        said = {"type": document.type, "name": document.name} if hidden else dump(document)
+        made.append(Located(document, file, node_of(said, ours=True)))
+    return Loaded(made, files=[file])
 
 
 @lru_cache(maxsize=1)

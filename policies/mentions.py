@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import unquote
 
-from authz.vocabulary import WILD_ACTION, Action
+from authz.errors import InvalidId
+from authz.vocabulary import MCP_KINDS, WILD_ACTION, Action, escape, kind_of, split_id
 from policies import globs
 from policies.documents import Document
 from policies.errors import PolicyError, Problem
@@ -22,7 +24,7 @@ from policies.fits import (
     fits,
 )
 from policies.loader import Located
-from policies.naming import EVERYONE, is_email, is_user_id
+from policies.naming import CONFIG_FAMILIES, EVERYONE, is_email, is_user_id
 from policies.nearest import did_you_mean
 from policies.positions import Path
 from policies.things import RoleFact, Things
@@ -39,6 +41,7 @@ SUBJECT_KINDS = ("user", "team", "virtualaccount", "role", "any")
 
 # From the kind in an id to the family of the documents that describe such things, and their word.
 _FAMILIES = {
+    "mcp-server": ("mcp-server", "MCP server"),
     "policy": ("policy", "policy"),
     "provider-account": ("provider-account", "provider account"),
     "resource-group": ("resource-group", "resource group"),
@@ -275,7 +278,7 @@ class Mentions:
                 path,
                 "bad_pattern",
                 f"`{pattern[:80]}` is not a pattern",
-                "patterns are for models: `model:<account>/<model>` with `*` and `?`",
+                "as `model:<account>/<model>` or `mcp-tool:<server>/<tool>`, with `*` and `?`",
             )
             return False
         account = globs.account_of(pattern)
@@ -285,10 +288,19 @@ class Mentions:
                     doc,
                     path,
                     "unbound_pattern",
-                    f"`{pattern[:80]}` reaches across provider accounts",
-                    "name the account; only a deny may span all of them",
+                    f"`{pattern[:80]}` reaches across "
+                    + ("MCP servers" if kind_of(pattern) in MCP_KINDS else "provider accounts"),
+                    "name one; only a deny may span all of them",
                 )
             return not bound
+        if kind_of(pattern) in MCP_KINDS:
+            if not self.thing(doc, path, "mcp-server", account):
+                return False
+            offers = self.things.offers(account)
+            if offers is not None and not any(globs.matches(pattern, one.id) for one in offers):
+                message = f"`{pattern[:80]}` matches nothing that the server offers at present"
+                self.found.warn(doc, path, "matches_nothing", message)
+            return True
         if not self.thing(doc, path, "provider-account", account):
             return False
         models = self.things.models(account)
@@ -310,6 +322,8 @@ class Mentions:
                 known = [f"data:{t}/{r}" for t in DATA_TYPES for r in DATA_RELATIONS]
             case "model":
                 return self.model(doc, path, name)
+            case _ if kind in MCP_KINDS:
+                return self.offer(doc, path, resource)
             case "user":
                 before = len(self.found.problems)
                 self.person(doc, path, name)
@@ -334,12 +348,35 @@ class Mentions:
         return False
 
     def _configs(self) -> list[str]:
-        families = ("gateway-data-access-config", "gateway-metadata-config")
-        return [name for family in families for name in self.things.names(family)]
+        return [name for family in CONFIG_FAMILIES for name in self.things.names(family)]
 
     def _is_config(self, name: str) -> bool:
-        families = ("gateway-data-access-config", "gateway-metadata-config")
-        return any(self.things.has(family, name) for family in families)
+        return any(self.things.has(family, name) for family in CONFIG_FAMILIES)
+
+    def offer(self, doc: Doc, path: Path, thing: str) -> bool:
+        """Whether the MCP server exists; that it does not offer the thing is only said, for it may later."""
+        kind, _, name = thing.partition(":")
+        server, _, inner = name.partition("/")
+        if not server or not inner:
+            message = f"`{thing[:80]}` names nothing of a server"
+            self.found.error(doc, path, "bad_resource", message, f"write `{kind}:<server>/<name>`")
+            return False
+        try:
+            split_id(thing)
+        except InvalidId:
+            written = f"{kind}:{server}/{escape(inner)}"
+            message = f"`{thing[:80]}` is not written as an id"
+            self.found.error(doc, path, "bad_resource", message, f"write `{written[:200]}`")
+            return False
+        if not self.thing(doc, path, "mcp-server", server):
+            return False
+        offers = self.things.offers(server)
+        if offers is not None and all(one.id != thing for one in offers):
+            known = [unquote(one.id.partition("/")[2]) for one in offers if kind_of(one.id) == kind]
+            message = f"the MCP server `{server}` offers no `{unquote(inner)[:80]}` at present"
+            hint = did_you_mean(unquote(inner), known, "the rule holds as soon as it does")
+            self.found.warn(doc, path, "not_offered", message, hint)
+        return True
 
     def model(self, doc: Doc, path: Path, name: str) -> bool:
         """Whether `<account>/<model>` is declared; if not, that is reported."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from authz.vocabulary import ACTIONS, Kind
 from policies.documents import Document
+from policies.mcp_servers import MAX_SERVER_NAME, SEPARATOR
 
 Key = tuple[str, str]
 
@@ -33,10 +34,13 @@ KIND_OF_FAMILY: Final = {
     "role-binding": Kind.ROLE_BINDING,
     "virtual-account": Kind.VIRTUAL_ACCOUNT,
     "provider-account": Kind.PROVIDER_ACCOUNT,
+    "mcp-server": Kind.MCP_SERVER,
+    "mcp-catalogue": Kind.MCP_SERVER,  # what a server offers is part of it
     "policy": Kind.POLICY,
     "resource-group": Kind.RESOURCE_GROUP,
     "gateway-data-access-config": Kind.GATEWAY_CONFIG,
     "gateway-metadata-config": Kind.GATEWAY_CONFIG,
+    "gateway-logging-config": Kind.GATEWAY_CONFIG,
     "credential": Kind.CREDENTIAL,
 }
 # The family whose document describes a thing of a kind: where a mention is looked up.
@@ -49,11 +53,16 @@ FAMILY_OF_KIND: Final = {
     Kind.PROVIDER_ACCOUNT.value: "provider-account",
     Kind.OPEN_MODELS.value: "provider-account",
     Kind.OPEN_GROUP.value: "resource-group",
+    Kind.MCP_SERVER.value: "mcp-server",
     Kind.POLICY.value: "policy",
     Kind.RESOURCE_GROUP.value: "resource-group",
 }
+# Configurations, which one id names whatever their family.
+CONFIG_FAMILIES: Final = tuple(
+    family for family, kind in KIND_OF_FAMILY.items() if kind is Kind.GATEWAY_CONFIG
+)
 # Names of these are made by the server and never taken twice.
-OPAQUE_FAMILIES: Final = frozenset({"user", "credential", "log-writer"})
+OPAQUE_FAMILIES: Final = frozenset({"user", "credential", "log-writer", "mcp-catalogue"})
 # No document mentions these, so nothing is remembered of them.
 UNMENTIONED_FAMILIES: Final = frozenset({"credential", "log-writer"})
 # Only the host itself writes these, whoever may do whatever.
@@ -71,6 +80,10 @@ def why_reserved(key: Key) -> str:
     folded = name.casefold()
     if family == "team" and folded in _RESERVED_TEAMS:
         return "`team:everyone` is every active user; it is never written down"
+    if family == "mcp-server" and (SEPARATOR in name or name.endswith("_")):
+        return f"`{SEPARATOR}` parts server and tool in one name; no server's name holds it or ends in `_`"
+    if family == "mcp-server" and len(plain(name)) > MAX_SERVER_NAME:
+        return f"an MCP server's name has at most {MAX_SERVER_NAME} characters: clients limit names of tools"
     if folded in _RESERVED:
         return "it is a path of the gateway; choose another name"
     if family == "role" and f"{Kind.ROLE.value}:{name}" in ACTIONS:

@@ -22,6 +22,8 @@ from policies.errors import ManagedBy
 from policies.estate import Stored
 from policies.naming import UNMENTIONED_FAMILIES, Key, label, plain_key
 
+# What nobody owns: ending a token is never refused, and what a server offers is found, not asserted.
+OWNERLESS: Final = UNMENTIONED_FAMILIES | {"mcp-catalogue"}
 YIELDING: Final = frozenset({Source.SHIPPED, Source.HOST, Source.RECOVERY})
 FREE: Final = frozenset({Source.HOST, Source.RECOVERY})
 SYNCED: Final = frozenset({Source.GITOPS, Source.SCIM, Source.SSO})
@@ -75,7 +77,7 @@ def settle(
     Raises:
         ManagedBy: another source owns a field, or asserts an element, that the writer changes.
     """
-    if before is not None and key[0] in UNMENTIONED_FAMILIES:
+    if before is not None and key[0] in OWNERLESS:
         return Owned(dict(data), before.source)
     return _Settling(key, dict(data), written, before, change, personal).owned()
 
@@ -100,12 +102,7 @@ def may_end(before: Stored, change: Change) -> bool:
         ManagedBy: another source owns it.
     """
     key, owner = before.key, before.source
-    if (
-        key[0] in UNMENTIONED_FAMILIES
-        or change.source is owner
-        or change.source in FREE
-        or yields(before)
-    ):
+    if key[0] in OWNERLESS or change.source is owner or change.source in FREE or yields(before):
         return True
     if change.take_over:
         return False

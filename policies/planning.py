@@ -19,11 +19,12 @@ from policies.documents import Document, dump
 from policies.drafting import MayGrant
 from policies.estate import Estate, Names
 from policies.leaving import Leaving, document_of, token_of_key
-from policies.naming import OPAQUE_FAMILIES, Key, label, plain_key, split_generation
+from policies.naming import OPAQUE_FAMILIES, Key, label, plain, plain_key, split_generation
+from policies.ordering import in_order
 from policies.ports import Lookups, Vault
-from policies.references import EVERY_MODEL, mentions_of
+from policies.references import EVERY_MODEL, EVERY_OFFER, OFFERS_OF, mentions_of
 from policies.resolve import PeopleNamed
-from policies.secrets import sealed_of
+from policies.secrets import WITH_SECRETS, sealed_of
 
 MAX_ALARMS = 100
 
@@ -147,10 +148,19 @@ class _Work(Leaving):
             before, after = self._estate.names.fact(key), self._draft.fact(key)
             if key[0] == "credential" or before == after:
                 continue
+            if key[0] in ("mcp-server", "mcp-catalogue"):
+                tokens |= self._offer_tokens(key[1])
+            if key[0] == "mcp-catalogue":
+                continue  # nobody mentions it but by what it holds
             tokens.add(token_of_key(key))
             if key[0] == "provider-account":
                 tokens |= {f"models-of:{plain_key(key)[1]}", EVERY_MODEL}
         return frozenset(tokens)
+
+    def _offer_tokens(self, server: str) -> set[str]:
+        """Under what those are found who depend on what an MCP server offers, or a virtual one by it."""
+        used_by = {*self._estate.names.users_of(server), *self._draft.users_of(server)}
+        return {EVERY_OFFER, *(f"{OFFERS_OF}{plain(name)}" for name in (server, *used_by))}
 
     def compile(self) -> Iterator[None]:
         """Rows before and after, of the touched documents and of those that depend on them.
@@ -223,8 +233,8 @@ class _Work(Leaving):
         return Plan(
             change=self._change,
             documents=changes,
-            added=tuple(sorted(added)),
-            removed=tuple(sorted(removed)),
+            added=tuple(in_order(added)),
+            removed=tuple(in_order(removed)),
             deltas={k: self._deltas.get(k, Delta()) for k, t in self._work.items() if t.asked},
             granted=self._granted,
             people=tuple(p for _, p in sorted(self._resolver.people.items())),
@@ -254,7 +264,8 @@ class _Work(Leaving):
         return held
 
     def _changes(self) -> Iterable[DocumentChange]:
-        for key, touched in sorted(self._work.items()):
+        for key in in_order(self._work):
+            touched = self._work[key]
             before = touched.before
             held = dump(before.document) if before is not None else None
             owner = touched.owner or self._change.source
@@ -272,12 +283,13 @@ class _Work(Leaving):
     def _secrets_ended(self) -> tuple[str, ...]:
         ended: set[str] = set()
         for touched in self._work.values():
-            if touched.before is not None and touched.before.key[0] == "provider-account":
+            if touched.before is not None and touched.before.key[0] in WITH_SECRETS:
                 ended |= sealed_of(dump(touched.before.document)) - sealed_of(touched.after)
         return tuple(sorted(ended))
 
     def _assertions(self, *, new: bool) -> Iterable[tuple[Row, Key]]:
-        for key, (old, after) in sorted(self._rows.items()):
+        for key in in_order(self._rows):
+            old, after = self._rows[key]
             for row in sorted(after - old if new else old - after):
                 if is_shareable(row):
                     yield row, key
@@ -310,6 +322,8 @@ class _Watched:
         self.lives = names.lives
         self.generations = names.generations
         self.models = names.models
+        self.offers = names.offers
+        self.parts = names.parts
         self.bundle = names.bundle
         self.is_tenant_role = names.is_tenant_role
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from policies.naming import Key
@@ -28,6 +28,15 @@ class Lookups(Protocol):
 
     def models(self, account: str | None) -> Iterable[str]:
         """The ids of the models of an account (its stored name), or of all accounts."""
+        ...
+
+    def offers(self, server: str | None) -> Iterable[str]:
+        """The ids of the tools, prompts and resources that an MCP server (its stored name) offers now, or
+        that all do. Of a virtual server: its tools."""
+        ...
+
+    def parts(self, server: str) -> Mapping[str, tuple[str, str]]:
+        """What the tools of a virtual MCP server stand for: name -> (stored server, its tool)."""
         ...
 
     def bundle(self, role: str) -> tuple[str, ...] | None:

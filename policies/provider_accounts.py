@@ -55,8 +55,15 @@ class RoutingConfig(Part):
     targets: tuple[Target, ...] = Field(min_length=1, max_length=1)
 
 
+PerToken = Annotated[float, Field(ge=0, le=1)]
+
+
 class Cost(Part):
+    """What a token costs, in US dollars: as the shipped table says, or as is said here."""
+
     metric: Literal["public_cost", "custom_cost"] = "public_cost"
+    input_cost_per_token: PerToken | None = None
+    output_cost_per_token: PerToken | None = None
 
 
 class Integration(Part):

@@ -21,7 +21,7 @@ from authz.rows import Row
 from authz.vocabulary import ACTIONS, WILD_ACTION, Kind
 
 BoundOf = Callable[[str], str | None]
-_MODELS = f"{Kind.MODEL.value}:"
+_WITH_ALIASES = (f"{Kind.MODEL.value}:", f"{Kind.MCP_TOOL.value}:")
 
 
 class Headline(NamedTuple):
@@ -59,9 +59,9 @@ class Reach:
             if name.startswith(ACCOUNT) and (bound := bound_of(name)) is not None:
                 self._bounded.setdefault(bound, []).append(name)
         self._aliases: dict[str, list[str]] = {}
-        for model in engine.resources_of(_MODELS):
-            if (target := engine.alias_of(model)) is not None:
-                self._aliases.setdefault(target, []).append(model)
+        for thing in (one for start in _WITH_ALIASES for one in engine.resources_of(start)):
+            if (target := engine.alias_of(thing)) is not None:
+                self._aliases.setdefault(target, []).append(thing)
         self.people = cache(self._people)
         self.targets = cache(self._targets)
         self.rows_of_subjects = cache(self._rows_of_subjects)

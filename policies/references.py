@@ -13,11 +13,13 @@ from enum import StrEnum
 from typing import Any
 
 from authz.decision import Reason
-from authz.vocabulary import kind_of
+from authz.vocabulary import MCP_KINDS, kind_of
 from policies import globs, when
 from policies.naming import FAMILY_OF_KIND, plain
 
 EVERY_MODEL = "models-of:*"  # depends on the models of all accounts
+EVERY_OFFER = "offers-of:*"  # depends on what all MCP servers offer
+OFFERS_OF = "offers-of:"
 _PERSON = re.compile(r"user:[^/\s#]+")
 
 
@@ -32,6 +34,8 @@ class Form(StrEnum):
     QUALIFIED = "qualified"  # a resource as permissions name it, with its type
     TARGET = "target"  # <account>/<model>
     ACCOUNT = "account"  # a provider account's name alone
+    SERVER = "server"  # an MCP server's name alone
+    PART = "part"  # an MCP server of a virtual one, by its name alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,19 @@ def _provider_account(data: dict[str, Any], visit: Visit) -> None:
     _owner(data, visit)
 
 
+def _mcp_server(data: dict[str, Any], visit: Visit) -> None:
+    for at, grant in _each(data, "collaborators"):
+        _one(grant, "subject", Form.SUBJECT, visit, at)
+        _one(grant, "role_id", Form.ROLE, visit, at)
+    for at, part in _each(data, "servers"):
+        _one(part, "name", Form.PART, visit, at)
+    _owner(data, visit)
+
+
+def _mcp_catalogue(data: dict[str, Any], visit: Visit) -> None:
+    visit(Mention(Form.SERVER, data["name"], "name"))  # its name is what it mentions, and stays
+
+
 def _policy(data: dict[str, Any], visit: Visit) -> None:
     for at, rule in _each(data, "rules"):
         deny = rule.get("effect") == "deny"
@@ -199,6 +216,21 @@ def _metadata(data: dict[str, Any], visit: Visit) -> None:
         _list(rule, "subjects", Form.SUBJECT, visit, at)
 
 
+def _logging(data: dict[str, Any], visit: Visit) -> None:
+    for at, rule in [("", data), *_each(data, "rules")]:
+        if not rule.get("when"):
+            continue
+        rule["when"] = when_ = dict(rule["when"])
+        if when_.get("subjects"):
+            when_["subjects"] = test = dict(when_["subjects"])
+            # A rule that protects holds for whoever ever has the name; one that records, for today's.
+            protects = rule.get("log") not in (True, "always")
+            inner = f"{at}when.subjects."
+            for name in ("in", "in_"):
+                _list(test, name, Form.SUBJECT, visit, inner, protects)
+            _list(test, "not_in", Form.SUBJECT, visit, inner, not protects)
+
+
 def _credential(data: dict[str, Any], visit: Visit) -> None:
     _one(data, "subject", Form.SUBJECT, visit)
     _one(data, "team", Form.TEAM, visit)
@@ -213,10 +245,13 @@ _WALKS: Mapping[str, Callable[[dict[str, Any], Visit], None]] = {
     "role-binding": _role_binding,
     "virtual-account": _virtual_account,
     "provider-account": _provider_account,
+    "mcp-server": _mcp_server,
+    "mcp-catalogue": _mcp_catalogue,
     "policy": _policy,
     "resource-group": _resource_group,
     "gateway-data-access-config": _data_access,
     "gateway-metadata-config": _metadata,
+    "gateway-logging-config": _logging,
     "credential": _credential,
 }
 
@@ -249,14 +284,27 @@ def _tokens(mention: Mention) -> tuple[str, ...]:
             return ()  # an alias is linked whether or not its target exists
         case Form.ACCOUNT:
             return (f"provider-account:{plain(text)}",)
+        case Form.SERVER:
+            return (f"mcp-server:{plain(text)}",)
+        case Form.PART:
+            return (f"mcp-server:{plain(text)}", f"{OFFERS_OF}{plain(text)}")
         case Form.SUBJECT | Form.PERSON:
             return (token_of(text),) if kind_of(text) in FAMILY_OF_KIND else ()
+    if kind_of(text) in MCP_KINDS:
+        return _offer_tokens(text, mention.deny)
     if kind_of(text) != "model":
         return (token_of(text),) if kind_of(text) in FAMILY_OF_KIND else ()
     account = text.partition(":")[2].partition("/")[0]
     if globs.is_glob(account) or (mention.deny and globs.is_glob(text)):
         return (EVERY_MODEL,)
     return (f"models-of:{plain(account)}",)
+
+
+def _offer_tokens(text: str, deny: bool) -> tuple[str, ...]:
+    server = text.partition(":")[2].partition("/")[0]
+    if globs.is_glob(server) or (deny and globs.is_glob(text)):
+        return (EVERY_OFFER,)
+    return (f"mcp-server:{plain(server)}", f"{OFFERS_OF}{plain(server)}")
 
 
 _SAME_DOCUMENT = {"open-models": "provider-account", "open-group": "resource-group"}

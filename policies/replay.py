@@ -15,6 +15,7 @@ from typing import Any, Final
 from authz.conditions import MISSING, Context
 from authz.decision import Decision, Part, Reason, Somebody
 from authz.engine import Engine
+from authz.kleene import Reading
 from authz.population import ACCOUNT
 from authz.records import MAX_TEXT
 from authz.rows import Row
@@ -106,6 +107,25 @@ def replay(
     return Replay(len(asked), tuple(flips), unanswerable)
 
 
+def answered(
+    engine: Engine,
+    questions: Iterable[RecordedQuestion],
+    *,
+    bound_of: Callable[[str], str | None] | None = None,
+) -> list[tuple[Decision, bool] | None]:
+    """What the engine answers to each question, None where that hangs on what its record does not hold.
+
+    The flag says whether all that was read was recorded: without it only the effect is sure.
+    """
+    tokens = {name for name in engine.enforcer.index.subjects() if name.startswith(_TOKEN)}
+    found: list[tuple[Decision, bool] | None] = []
+    for one in questions:
+        asked = _Asked(engine, _with_token(one, tokens), _bound(one, bound_of))
+        answer = asked.answer()
+        found.append(None if answer is None else (answer, asked.complete))
+    return found
+
+
 def _with_token(one: RecordedQuestion, tokens: set[str]) -> RecordedQuestion:
     """The question with the restrictions of its token, also when the record came to no question of them."""
     token = _TOKEN + one.credential
@@ -128,24 +148,41 @@ class _Asked:
         self._values = {name: value for name, value in one.context.items() if name not in _CALENDAR}
         self._values["time.now"] = one.at
         self._absent = self._known_absent()
+        self.complete = True  # whether the answer read nothing that was not recorded
 
     def _known_absent(self) -> set[str]:
         """Fields that the request is known not to have had: a condition looked there and found nothing.
 
         Every item of a condition that came to true or unknown was looked at; of one that came to false
-        only those before the first false one, which the record does not tell.
+        those up to the first false one, which what was recorded tells.
         """
         absent: set[str] = set()
         for name, met in self._one.conditions.items():
-            if met != "false":
+            if met == "false":
+                absent |= self._looked_at(name)
+            else:
                 absent |= self._engine.enforcer.conditions.fields(name)
         return absent - self._values.keys() - self._one.erased
+
+    def _looked_at(self, name: str) -> set[str]:
+        """The fields of a condition that came to false, up to the item that made it so; none in doubt."""
+        one = self._one
+        reading = Reading(Context(self._values), one.principal, one.resource)
+        seen: set[str] = set()
+        for item, outcome in self._engine.enforcer.conditions.outcomes(name, reading):
+            if item.field in one.erased:
+                return seen  # it may have been false here
+            seen.add(item.field)
+            if outcome is False:
+                return seen
+        return set()  # the record and the definition do not agree
 
     def answer(self) -> Decision | None:
         """What the engine answers; None when that hangs on a field that was not recorded."""
         answer, missing = self._ask(MISSING, frozenset())
         if answer.reason is Reason.ERROR:
             return None
+        self.complete = not missing
         if missing:
             # The field may have been absent or have had any value. Between the narrowest and the widest
             # reading lies every one, so that an answer which they share is the answer.

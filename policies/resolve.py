@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from authz.errors import GatewardenError
-from authz.vocabulary import Kind, kind_of, model_id, split_id
+from authz.vocabulary import MCP_KINDS, Kind, kind_of, model_id, split_id
 from policies import globs
 from policies.change import Change, Person
 from policies.documents import Document, User, dump
@@ -34,6 +34,11 @@ from policies.ports import Vault
 from policies.references import Form, Mention, rewrite
 from policies.secrets import SecretRefused, seal_all
 from policies.truefoundry import resource_of, subject_of
+
+VIRTUAL_SERVER = "mcp-server/virtual"
+_MEMBERS = frozenset({Kind.MODEL, Kind.PROVIDER_ACCOUNT, Kind.MCP_SERVER, *MCP_KINDS})
+# Ids that start with the name of the account or server that they are part of.
+_WITHIN = frozenset({Kind.MODEL.value, Kind.OPEN_MODELS.value, *(k.value for k in MCP_KINDS)})
 
 
 class PeopleNamed:
@@ -164,8 +169,9 @@ class Resolver:
                 self._virtual_account(data, key, held)
             case "credential":
                 self._credential(data, key, held)
-            case "provider-account":
-                if held is not None and (VIRTUAL_MODEL in (held["type"], data["type"])):
+            case "provider-account" | "mcp-server":
+                virtual = (VIRTUAL_MODEL, VIRTUAL_SERVER)
+                if held is not None and any(v in (held["type"], data["type"]) for v in virtual):
                     self._same_type(data, key, held)
                 try:
                     seal_all(key, data, held, self._vault)
@@ -230,7 +236,8 @@ class Resolver:
                 self._problem(key, "read_only", f"`{field}` of a credential never changes")
 
     def _same_type(self, data: dict[str, Any], key: Key, held: Mapping[str, Any]) -> None:
-        """An account never turns into aliases, or back: what stands for it was judged as what it is."""
+        """An account never turns into aliases, or back: what stands for it was judged as what it is. Nor does
+        an MCP server."""
         if data["type"] != held["type"]:
             hint = "delete it first, or choose another name"
             self._problem(
@@ -255,6 +262,10 @@ class Resolver:
                 return self._name(mention.form.value, text, key, mention)
             case Form.ACCOUNT:
                 return self._name("provider-account", text, key, mention)
+            case Form.SERVER:
+                return self._name("mcp-server", text, key, mention)
+            case Form.PART:
+                return self._part(text, key, mention)
             case Form.SUBJECT:
                 return self._subject(subject_of(text), key, mention)
             case Form.TARGET:
@@ -273,6 +284,16 @@ class Resolver:
                 return self._resource(resource_of(text, mention.resource_type), key, mention)
             case Form.RESOURCE:
                 return self._resource(subject_of(text), key, mention)
+
+    def _part(self, text: str, key: Key, mention: Mention) -> str:
+        """The server of a composition, which is not one itself."""
+        stored = self._name("mcp-server", text, key, mention)
+        fact = self._draft.fact(("mcp-server", stored))
+        if fact is not None and fact.virtual:
+            hint = "name the servers that it is made of"
+            message = f"`{text[:80]}` is a virtual server itself"
+            self._problem(key, "invalid_target", message, hint, mention.path)
+        return stored
 
     def _subject(self, text: str, key: Key, mention: Mention) -> str:
         kind, _, name = text.partition(":")
@@ -322,12 +343,12 @@ class Resolver:
         if globs.is_glob(text):
             return self._pattern(text, key, mention)
         kind, name = split_id(text)
-        if key[0] == "resource-group" and kind not in (Kind.MODEL, Kind.PROVIDER_ACCOUNT):
+        if key[0] == "resource-group" and kind not in _MEMBERS:
             self._problem(
                 key,
                 "invalid_member",
                 f"`{text[:80]}` cannot be in a group",
-                "a group holds models and provider accounts",
+                "a group holds models, provider accounts, MCP servers and what these offer",
                 mention.path,
             )
             return text
@@ -341,6 +362,14 @@ class Resolver:
                     key, "dangling_reference", f"there is no model `{name[:80]}`", at=mention.path
                 )
             return made
+        if kind in MCP_KINDS:
+            server, _, rest = name.partition("/")
+            if not rest:
+                message = f"`{text[:80]}` names nothing of a server"
+                hint = f"write `{kind.value}:<server>/<name>`"
+                self._problem(key, "bad_resource", message, hint, mention.path)
+            # What a server offers is found later: only the server must be there.
+            return f"{kind.value}:{self._name('mcp-server', server, key, mention)}/{rest}"
         if kind is Kind.USER:
             return self._person(name, key, mention.path)
         family = FAMILY_OF_KIND.get(kind.value)
@@ -351,14 +380,18 @@ class Resolver:
     def _pattern(self, text: str, key: Key, mention: Mention) -> str:
         account = globs.account_of(text)
         if not globs.is_valid(text) or (account is None and not mention.deny):
-            hint = "a pattern is `model:<account>/<model>`; only a deny may span accounts"
+            hint = (
+                "a pattern is `model:<account>/<model>` or `mcp-tool:<server>/<tool>`; only a deny may span"
+                " accounts and servers"
+            )
             self._problem(
                 key, "invalid_pattern", f"`{text[:80]}` cannot be used here", hint, mention.path
             )
             return text
         if account is None or mention.deny:
             return text
-        stored = self._name("provider-account", account, key, mention)
+        family = "mcp-server" if kind_of(text) in MCP_KINDS else "provider-account"
+        stored = self._name(family, account, key, mention)
         return f"{kind_of(text)}:{stored}/{text.partition('/')[2]}"
 
     # --- problems ---
@@ -391,7 +424,7 @@ def rendered(stored: Document, email: Callable[[str], str | None]) -> dict[str, 
             return f"user:{found}" if found else text
         if mention.form in (Form.TEAM, Form.ROLE):
             return plain(text)
-        if mention.form is Form.TARGET or text.startswith(("model:", "open-models:")):
+        if mention.form is Form.TARGET or kind_of(text) in _WITHIN:
             account, slash, model = text.partition("/")
             return f"{plain(account)}{slash}{model}"
         return plain(text)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from authz.conditions import FIELDS, Operator
 from authz.vocabulary import WILD_ACTION, Action
-from policies import parts, provider_accounts
+from policies import mcp_servers, parts, provider_accounts
 from policies.check_accounts import MODEL_TYPES
 from policies.documents import DOCUMENT_TYPES, INTERNAL_TYPES, Document, Policy
 from policies.fits import ANY_SUBJECTS, ROLE_TYPES
@@ -41,6 +41,18 @@ _SUBJECT = {
 _FIELD = "|".join(
     name.replace(".", "\\.") + (".+" if name.endswith(".") else "") for name in sorted(FIELDS)
 )
+# Classes of unions, which `type` tells apart.
+_TOLD_APART: Final = frozenset(
+    {
+        provider_accounts.AccessKeyAuth,
+        provider_accounts.ApiKeyAuth,
+        mcp_servers.HeaderAuth,
+        mcp_servers.InlineSpec,
+        mcp_servers.OAuth2Auth,
+        mcp_servers.RemoteSpec,
+        mcp_servers.SigV4Auth,
+    }
+)
 # By the name of the class and the field: what is checked by hand, so that pydantic does not know it.
 _CLOSED: Mapping[tuple[str, str], Schema] = {
     ("Collaborator", "subject"): _SUBJECT,
@@ -54,6 +66,8 @@ _CLOSED: Mapping[tuple[str, str], Schema] = {
     ("Role", "permissions"): {"type": "array", "items": {"enum": _ACTIONS}},
     ("Role", "resourceType"): {"enum": ["tenant", *ROLE_TYPES]},
     ("RoleGrant", "actions"): {"type": "array", "items": {"enum": _ACTIONS}},
+    ("SubjectTest", "in"): {"type": "array", "items": _SUBJECT},
+    ("SubjectTest", "not_in"): {"type": "array", "items": _SUBJECT},
     ("WhenItem", "field"): {"type": "string", "pattern": f"^(?:{_FIELD})$"},
     ("WhenItem", "operator"): {"enum": [operator.value for operator in Operator]},
 }
@@ -64,7 +78,7 @@ def schemas() -> dict[str, Schema]:
     kinds: dict[str, tuple[type[Document], list[str]]] = {}
     for name in sorted(set(DOCUMENT_TYPES) - INTERNAL_TYPES):
         model = DOCUMENT_TYPES[name]
-        kinds.setdefault(model.family or name, (model, []))[1].append(name)
+        kinds.setdefault(_kind_of(name, model), (model, []))[1].append(name)
     made = {kind: _schema(model, kind, types) for kind, (model, types) in kinds.items()}
     definitions: Schema = {}
     cases = []
@@ -84,6 +98,12 @@ def schemas() -> dict[str, Schema]:
         "$defs": definitions,
     }
     return made
+
+
+def _kind_of(name: str, model: type[Document]) -> str:
+    """What a schema is called: as its family, or where that has several classes as its type."""
+    classes = {each for each in DOCUMENT_TYPES.values() if each.family == model.family}
+    return model.family if model.family and len(classes) == 1 else name.replace("/", "-")
 
 
 def _schema(model: type[Document], kind: str, types: list[str]) -> Schema:
@@ -114,7 +134,7 @@ def _classes() -> dict[str, type[BaseModel]]:
 def _object(schema: Schema, model: type[BaseModel], kind: str) -> Schema:
     """The schema of one class: both names of a field, nothing where the loader takes nothing for absent."""
     required = set(schema.get("required", ()))
-    if model in (provider_accounts.ApiKeyAuth, provider_accounts.AccessKeyAuth):
+    if model in _TOLD_APART:
         required.add("type")  # what tells the one from the other
     properties: Schema = {}
     either: list[Schema] = []

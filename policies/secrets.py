@@ -6,6 +6,7 @@ to document, field and origin, so that it cannot follow a changed address.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,10 @@ HOST_REFERENCES = (
     "env:",
     "file:",
 )  # resolved on the host, under a prefix or folder of the settings
-_FIELDS = ("api_key", "access_key_id", "secret_access_key", "session_token")
+_FIELDS = ("api_key", "access_key_id", "secret_access_key", "session_token", "client_secret")
+_HEADERS = "headers"  # of a header login: each value is a secret
+WITH_SECRETS = frozenset({"provider-account", "mcp-server"})  # families
+_PLACEHOLDER = re.compile(r"\{\{[A-Za-z_][A-Za-z0-9_]{0,63}\}\}")
 
 
 class SecretRefused(Exception):
@@ -32,18 +36,35 @@ class SecretRefused(Exception):
         self.hint = hint
 
 
+def placeholders_of(value: str) -> tuple[str, ...]:
+    """The keys of `{{KEY}}` in a header's value, in their order."""
+    return tuple(found[2:-2] for found in _PLACEHOLDER.findall(value))
+
+
 def origin_of(stored: Mapping[str, Any]) -> str:
-    """Where the secrets of a provider account are sent: scheme, host and port, or type and region."""
-    base_url = stored.get("base_url")
-    if base_url:
-        parts = urlsplit(base_url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = None
-        port = port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-        return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
-    return f"{stored['type']}|{stored.get('region') or ''}"
+    """Where the secrets of a provider account or MCP server are sent: scheme, host and port, or type and region.
+
+    A client's secret goes to the address that gives tokens, and what it is given goes to the server: so both are
+    where it is sent, and a change of either asks for it again.
+    """
+    base_url = stored.get("base_url") or stored.get("url")
+    if not base_url:
+        return f"{stored['type']}|{stored.get('region') or ''}"
+    auth = stored.get("auth_data")
+    token_url = auth.get("token_url") if isinstance(auth, Mapping) else None
+    if token_url:
+        return f"{_origin(token_url)} {_origin(base_url)}"
+    return _origin(base_url)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    port = port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
 def secrets_of(stored: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -53,6 +74,11 @@ def secrets_of(stored: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for name in _FIELDS:
             if auth.get(name) is not None:
                 yield f"auth_data.{name}", auth[name]
+        headers = auth.get(_HEADERS)
+        per_user = auth.get("auth_level") == "per_user"
+        for name, value in headers.items() if isinstance(headers, Mapping) else ():
+            if not (per_user and placeholders_of(value)):  # a form to fill in is no secret
+                yield f"auth_data.{_HEADERS}.{name}", value
 
 
 def sealed_of(stored: Mapping[str, Any] | None) -> frozenset[str]:
@@ -77,7 +103,12 @@ def seal_all(
     moved = before is None or origin_of(before) != origin_of(data)
     auth = dict(data["auth_data"])
     for field, value in found.items():
-        auth[field.partition(".")[2]] = _one(key, field, value, data, held, moved, vault)
+        made = _one(key, field, value, data, held, moved, vault)
+        name = field.partition(".")[2]
+        if name.startswith(f"{_HEADERS}."):
+            auth[_HEADERS] = {**auth[_HEADERS], name.partition(".")[2]: made}
+        else:
+            auth[name] = made
     data["auth_data"] = auth
 
 

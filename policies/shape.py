@@ -23,6 +23,8 @@ from policies.nearest import did_you_mean
 from policies.positions import Kind, Node, Path, Place, Style, path_text
 from policies.spots import fields_of, inside, spot_of, takes_list
 from policies.truefoundry import (
+    REFUSED_LOGINS,
+    REFUSED_TYPES,
     UNSUPPORTED_FIELDS,
     UNSUPPORTED_PERMISSION_PREFIXES,
     UNSUPPORTED_RESOURCE_TYPES,
@@ -163,6 +165,10 @@ class _Shaping:
 
     def _unknown_type(self, node: Node) -> None:
         name = node.text
+        if name in REFUSED_TYPES and not self.skip:
+            message = f"the type `{name}` is not supported"
+            self.problem(node.place, "unsupported", message, REFUSED_TYPES[name])
+            return
         hint = did_you_mean(name, _PUBLIC_TYPES, "known are: " + ", ".join(_PUBLIC_TYPES))
         theirs = name in UNSUPPORTED_TYPES or any(
             name.startswith(prefix) for prefix in UNSUPPORTED_TYPES if prefix.endswith("/")
@@ -196,11 +202,25 @@ class _Shaping:
                 del node.entries[key]
                 message = f"`{key}` is set by the server and ignored here"
                 self.problem(entry.place, "server_field", message, warning=True)
+            elif key == "auth_data" and (why := self._refused_login(family, entry.node)):
+                del node.entries[key]
+                if self.skip:
+                    self.skipped.append(Skipped(self.file, *entry.place, why[0]))
+                else:
+                    self.problem(entry.place, "unsupported", f"{why[0]} is not supported", why[1])
             elif key in UNSUPPORTED_FIELDS.get(where, ()):
                 del node.entries[key]
                 self._not_supported(entry.place, f"the field `{key}`")
             else:
                 self._set_aside(entry.node, inside(models, key), f"{where}.{key}", family)
+
+    @staticmethod
+    def _refused_login(family: str, node: Node) -> tuple[str, str] | None:
+        """A login that will never be supported, in words, and what to do instead; None for all others."""
+        entry = node.entries.get("type") if node.kind is Kind.MAPPING else None
+        name = entry.node.text if entry is not None and entry.node.kind is Kind.SCALAR else ""
+        hint = REFUSED_LOGINS.get((family, name))
+        return None if hint is None else (f"the login `{name}`", hint)
 
     def _not_supported(self, place: Place, what: str) -> None:
         if self.skip:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from policies.documents import Document, ProviderAccount, Role
+from policies.documents import Document, ProviderAccount, Role, VirtualMcpServer
 from policies.errors import PolicyError
 from policies.loader import Loaded, shipped
+from policies.mcp_offers import Offer, offers_of
 from policies.naming import Key, plain
 from policies.truefoundry import actions_of
 
@@ -26,6 +27,8 @@ class KnownFact(Protocol):
     def bundle(self) -> tuple[str, ...] | None: ...
     @property
     def tenant_role(self) -> bool: ...
+    @property
+    def virtual(self) -> bool: ...
 
 
 class KnownNames(Protocol):
@@ -97,6 +100,27 @@ class Things:
             return tuple(model.name for model in own.integrations)
         fact = self._fact("provider-account", account)
         return None if fact is None else fact.models
+
+    def offers(self, server: str) -> tuple[Offer, ...] | None:
+        """What a stored MCP server was found to offer; None when that is not known (yet)."""
+        if self.known is None or ("mcp-server", server) in self._broken:
+            return None
+        current = self.known.names.current("mcp-server", server)
+        if current is None:
+            return None
+        found = self.known.names.fact(("mcp-catalogue", current))
+        policy = self.known.names.fact(("mcp-server", current))
+        if found is None or policy is None or policy.virtual:
+            return None
+        return offers_of(server, policy.models, found.models)
+
+    def is_virtual_server(self, name: str) -> bool:
+        """Whether the MCP server of that name is made of others."""
+        own = self._own.get(("mcp-server", name))
+        if own is not None:
+            return isinstance(own, VirtualMcpServer)
+        fact = self._fact("mcp-server", name)
+        return fact is not None and fact.virtual
 
     def role(self, name: str) -> RoleFact | None:
         """What is known of a role; None when its document is broken or there is none."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from authz.vocabulary import Action, Kind, make_id, model_id
+from authz.errors import InvalidId
+from authz.vocabulary import MCP_KINDS, Action, Kind, make_id, model_id, split_id
 from policies.errors import PolicyError
 
 
@@ -35,6 +36,21 @@ PERMISSIONS: Mapping[str, tuple[Action, ...]] = {
         Action.GATEWAY_CONFIG_DELETE,
         Action.GATEWAY_CONFIG_READ,
         Action.GATEWAY_CONFIG_WRITE,
+    ),
+    "mcp-server:CreateMcpServer": (Action.MCP_SERVER_CREATE,),
+    "mcp-server:DeleteMcpServer": (Action.MCP_SERVER_DELETE,),
+    # A manager there edits the settings, approves tools and hands out grants on the server.
+    "mcp-server:ManageMcpServer": (
+        Action.ACCESS_GRANT,
+        Action.MCP_SERVER_READ,
+        Action.MCP_SERVER_WRITE,
+    ),
+    "mcp-server:ReadMcpServer": (Action.MCP_SERVER_READ,),
+    "mcp-server:UseMcpServer": (
+        Action.MCP_PROMPT_GET,
+        Action.MCP_RESOURCE_READ,
+        Action.MCP_SERVER_USE,
+        Action.MCP_TOOL_CALL,
     ),
     "policy:ListPolicies": (Action.POLICY_READ,),
     "policy:ManagePolicies": (Action.POLICY_DELETE, Action.POLICY_READ, Action.POLICY_WRITE),
@@ -84,7 +100,6 @@ UNSUPPORTED_PERMISSION_PREFIXES = frozenset(
         "cluster",
         "environment",
         "external-identity",
-        "mcp-server",
         "ml-repo",
         "secret-group",
         "tracing-project",
@@ -104,12 +119,11 @@ UNSUPPORTED_TYPES = (
     "gateway-global-settings",
     "gateway-guardrails-config",
     "gateway-load-balancing-config",
-    "gateway-logging-config",
     "gateway-otel-config",
     "gateway-policy",
     "gateway-rate-limiting-config",
     "identity-provider",
-    "mcp-server/",
+    "mcp-server/",  # any that is not in our own list: see `REFUSED_TYPES`
     "ml-repo",
     "provider-account/",  # any provider type that is not in our own list
     "secret-group",
@@ -123,15 +137,32 @@ UNSUPPORTED_TYPES = (
     "workspace",
 )
 
+# Kinds that are never to be supported, and what to do instead.
+REFUSED_TYPES: Mapping[str, str] = {
+    "mcp-server/stdio": "a gateway starts no programs of others: run it behind an HTTP endpoint and declare"
+    " that as `mcp-server/remote`, or apply with --skip-unsupported",
+    "mcp-server/tfy-managed": "declare the server's own address as `mcp-server/remote`,"
+    " or apply with --skip-unsupported",
+}
+# The same of logins: (the document's family, the `type` under `auth_data`).
+REFUSED_LOGINS: Mapping[tuple[str, str], str] = {
+    (
+        "mcp-server",
+        "passthrough",
+    ): "the caller's token never goes upstream: use `header` with `auth_level:"
+    " per_user`, or `oauth2` with `grant_type: authorization_code` (--skip-unsupported leaves it out)",
+}
+
 # Fields of supported kinds that TrueFoundry has and we do not have yet, by the place they stand in:
 # the document's family, then the path of fields to it.
 UNSUPPORTED_FIELDS: Mapping[str, frozenset[str]] = {
+    "mcp-server.auth_data": frozenset(
+        {"introspection_url", "jwt_source", "pkce", "provider", "assumed_role_arn"}
+    ),
+    "mcp-server.servers": frozenset({"auth_data"}),
     "provider-account": frozenset({"discount_percent", "display_name"}),
     "provider-account.auth_data": frozenset({"assumed_role_arn", "external_id"}),
     "provider-account.integrations": frozenset({"guardrails", "rate_limits", "sticky_routing"}),
-    "provider-account.integrations.cost": frozenset(
-        {"input_cost_per_token", "output_cost_per_token"}
-    ),
     "provider-account.integrations.routing_config": frozenset({"sticky_routing"}),
     "provider-account.integrations.routing_config.targets": frozenset(
         {
@@ -156,7 +187,6 @@ UNSUPPORTED_RESOURCE_TYPES = frozenset(
         "agent",
         "cluster",
         "gateway-controls",
-        "mcp-server",
         "ml-repo",
         "secret-group",
         "tracing-project",
@@ -180,6 +210,10 @@ _TENANT_OBJECT_OF_PREFIX = {
     "access": "any:object",
     "decision": "any:object",
     "gateway-config": "any:gateway-config",
+    "mcp-prompt": "any:mcp-server",
+    "mcp-resource": "any:mcp-server",
+    "mcp-server": "any:mcp-server",
+    "mcp-tool": "any:mcp-server",
     "model": "any:model",
     "policy": "any:policy",
     "provider-account": "any:provider-account",
@@ -197,7 +231,14 @@ _OTHER_TYPES: Mapping[str, Kind] = {
     "virtual-account": Kind.VIRTUAL_ACCOUNT,
     "virtualaccount": Kind.VIRTUAL_ACCOUNT,
 }
-RESOURCE_TYPES = ("provider-account", *sorted(_MODEL_TYPES), *sorted(_OTHER_TYPES), "tenant")
+_MCP_TYPES = frozenset({"mcp-server", *(kind.value for kind in MCP_KINDS)})
+RESOURCE_TYPES = (
+    "provider-account",
+    *sorted(_MCP_TYPES),
+    *sorted(_MODEL_TYPES),
+    *sorted(_OTHER_TYPES),
+    "tenant",
+)
 
 
 def actions_of(permission: str) -> tuple[Action, ...]:
@@ -267,6 +308,8 @@ def resource_of(fqn: str, resource_type: str) -> str:
     parts = fqn.split(":")
     if resource_type == "provider-account" or resource_type in _MODEL_TYPES:
         return _of_account(fqn, parts)
+    if resource_type in _MCP_TYPES:
+        return _of_mcp_server(fqn, parts)
     kind = _OTHER_TYPES.get(resource_type)
     if kind is None:
         raise UnknownResource(
@@ -283,6 +326,34 @@ def resource_of(fqn: str, resource_type: str) -> str:
     raise UnknownResource(
         f"`{fqn[:120]}` does not name a {resource_type}", hint=f"write `{kind.value}:<name>`"
     )
+
+
+def _of_mcp_server(fqn: str, parts: list[str]) -> str:
+    """The id of an MCP server (`github`, `acme:mcp-server:github`), or of what one offers, in our own words."""
+    kind, _, name = fqn.partition(":")
+    server, slash, inner = name.partition("/")
+    if kind in {each.value for each in MCP_KINDS}:
+        if server and inner and ":" not in server:
+            return _canonical(fqn)
+    elif len(parts) == 1 and parts[0] and "/" not in fqn:
+        return make_id(Kind.MCP_SERVER, fqn)
+    elif len(parts) == 2 and kind == Kind.MCP_SERVER.value and name and not slash:
+        return make_id(Kind.MCP_SERVER, name)
+    elif len(parts) == 3 and all(parts) and parts[1] == Kind.MCP_SERVER.value:
+        return make_id(Kind.MCP_SERVER, parts[2])
+    raise UnknownResource(
+        f"`{fqn[:120]}` does not name an MCP server or what one offers",
+        hint="write `mcp-server:<server>`, `mcp-tool:<server>/<tool>` or `<tenant>:mcp-server:<server>`",
+    )
+
+
+def _canonical(text: str) -> str:
+    """The text, which is written as ids are. Raises: UnknownResource, it is not."""
+    try:
+        split_id(text)
+    except InvalidId as error:
+        raise UnknownResource(f"`{text[:120]}` is not an id", hint=error.hint) from error
+    return text
 
 
 def _of_account(fqn: str, parts: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 `loader` has checked each document by itself; here they are checked against each other and against what is
 stored. All findings at once, sorted by place, each with a way to mend it. Pure: `now` is passed in. Rules
-are checked in `check_rules`, provider accounts in `check_accounts`, shared look-ups in `mentions`.
+are checked in `check_rules` and `check_data_access`, provider accounts in `check_accounts`, shared look-ups in `mentions`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from datetime import UTC, datetime, time, timedelta
 
 from policies.check_accounts import check_account
 from policies.check_cases import check_cases
+from policies.check_data_access import check_data_access
+from policies.check_logging import check_logging
+from policies.check_mcp import check_server
 from policies.check_rules import (
     check_actions,
-    check_data_access,
     check_policy,
     check_targets,
     unique,
@@ -22,15 +24,21 @@ from policies.check_rules import (
 from policies.documents import (
     DataAccessConfig,
     Document,
+    EchoMcpServer,
+    LoggingConfig,
+    McpServer,
     MetadataConfig,
+    OpenApiMcpServer,
     Policy,
     ProviderAccount,
+    RemoteMcpServer,
     ResourceGroup,
     Role,
     RoleBinding,
     Team,
     User,
     VirtualAccount,
+    VirtualMcpServer,
 )
 from policies.errors import PolicyError, Problem
 from policies.fits import ROLE_TYPES
@@ -298,6 +306,13 @@ def _provider_account(doc: Doc, refs: Mentions, now: datetime | None) -> None:
     _owner(doc, account.owned_by.team if account.owned_by else None, refs)
 
 
+def _mcp_server(doc: Doc, refs: Mentions, now: datetime | None) -> None:
+    server = doc.document
+    assert isinstance(server, McpServer)
+    check_server(doc, server, refs)
+    _owner(doc, server.owned_by.team if server.owned_by else None, refs)
+
+
 def _policy(doc: Doc, refs: Mentions, now: datetime | None) -> None:
     assert isinstance(doc.document, Policy)
     check_policy(doc, doc.document, refs, now)
@@ -335,15 +350,25 @@ def _metadata(doc: Doc, refs: Mentions, now: datetime | None) -> None:
                 )
 
 
+def _logging(doc: Doc, refs: Mentions, now: datetime | None) -> None:
+    assert isinstance(doc.document, LoggingConfig)
+    check_logging(doc, doc.document, refs)
+
+
 _CHECKS: dict[type[Document], Callable[[Doc, Mentions, datetime | None], None]] = {
     DataAccessConfig: _data_access,
+    EchoMcpServer: _mcp_server,
+    LoggingConfig: _logging,
     MetadataConfig: _metadata,
+    OpenApiMcpServer: _mcp_server,
     Policy: _policy,
     ProviderAccount: _provider_account,
+    RemoteMcpServer: _mcp_server,
     ResourceGroup: _resource_group,
     Role: _role,
     RoleBinding: _role_binding,
     Team: _team,
     User: _user,
     VirtualAccount: _virtual_account,
+    VirtualMcpServer: _mcp_server,
 }

@@ -21,6 +21,12 @@ class Verbs(NamedTuple):
     delete: Action
 
 
+_MCP_SERVER = Verbs(
+    Action.MCP_SERVER_READ,
+    Action.MCP_SERVER_WRITE,
+    Action.MCP_SERVER_CREATE,
+    Action.MCP_SERVER_DELETE,
+)
 _POLICY = Verbs(Action.POLICY_READ, Action.POLICY_WRITE, Action.POLICY_WRITE, Action.POLICY_DELETE)
 _GATEWAY_CONFIG = Verbs(
     Action.GATEWAY_CONFIG_READ,
@@ -47,8 +53,14 @@ VERBS: Final[Mapping[str, Verbs]] = {
         Action.PROVIDER_ACCOUNT_CREATE,
         Action.PROVIDER_ACCOUNT_DELETE,
     ),
+    "mcp-server": _MCP_SERVER,
+    # What a server offers is approved by who may write the server.
+    "mcp-catalogue": _MCP_SERVER._replace(
+        create=Action.MCP_SERVER_WRITE, delete=Action.MCP_SERVER_WRITE
+    ),
     "policy": _POLICY,
     "resource-group": _POLICY,
     "gateway-data-access-config": _GATEWAY_CONFIG,
     "gateway-metadata-config": _GATEWAY_CONFIG,
+    "gateway-logging-config": _GATEWAY_CONFIG,
 }

@@ -8,11 +8,16 @@ its name when that is taken again. A test of a text (`STRING_STARTS_WITH`) names
 from __future__ import annotations
 
 from authz.conditions import Item, Operator
-from authz.vocabulary import Kind, kind_of
+from authz.vocabulary import MCP_KINDS, Kind, kind_of
 from policies.naming import FAMILY_OF_KIND
 from policies.ports import Lookups
 
-SUBJECT, RESOURCE, ACCOUNT = "subject", "resource", "account"  # `references.Form` by value
+SUBJECT, RESOURCE, ACCOUNT, SERVER = (
+    "subject",
+    "resource",
+    "account",
+    "server",
+)  # `references.Form` by value
 
 _FIELDS = {
     "principal.id": SUBJECT,
@@ -21,21 +26,23 @@ _FIELDS = {
     "record.created_by_team": SUBJECT,
     "resource.account": ACCOUNT,
     "resource.id": RESOURCE,
+    "resource.server": SERVER,
 }
 _STAMPED = frozenset({"user", "team", "virtualaccount"})  # what stamped fields can hold
 _DECIDED = frozenset(FAMILY_OF_KIND) - {Kind.BOUND, Kind.OPEN_MODELS, Kind.OPEN_GROUP} | {
-    Kind.MODEL
+    Kind.MODEL,
+    *MCP_KINDS,
 }
 _NEGATED = ("NOT_EQUAL", "NOT_IN")
 _EXACT = ("EQUAL", "IN", *_NEGATED)
 
 
 def named_as(field: str, operator: str, value: object) -> str | None:
-    """How one value of a test names a thing (`SUBJECT`, `RESOURCE`, `ACCOUNT`); None if it names none."""
+    """How one value of a test names a thing (`SUBJECT`, `RESOURCE`, `ACCOUNT`, `SERVER`); None if it names none."""
     form = _FIELDS.get(field)
     if form is None or operator not in _EXACT or not isinstance(value, str):
         return None
-    if form == ACCOUNT:
+    if form in (ACCOUNT, SERVER):
         return form
     kinds = _STAMPED if form == SUBJECT else _DECIDED
     return form if ":" in value and kind_of(value) in kinds else None
@@ -68,13 +75,15 @@ def compiled(item: Item, effect: str, lookups: Lookups) -> Item:
 
 def _generations(form: str, value: str, lookups: Lookups) -> list[str]:
     kind, _, name = value.partition(":")
-    if form == ACCOUNT:
-        account, rest = value, ""
-    elif kind == Kind.MODEL.value:
-        account, _, model = name.partition("/")
-        rest = f"/{model}"
+    bare = form in (ACCOUNT, SERVER)
+    if bare:
+        holder, rest = value, ""
+    elif kind == Kind.MODEL.value or kind in MCP_KINDS:
+        holder, _, inner = name.partition("/")
+        rest = f"/{inner}"
     else:
         return list(lookups.generations(value))
-    every = lookups.generations(f"{Kind.PROVIDER_ACCOUNT.value}:{account}")
-    names = [one.partition(":")[2] for one in every]
-    return names if form == ACCOUNT else [f"{kind}:{one}{rest}" for one in names]
+    of_server = form == SERVER or (not bare and kind in MCP_KINDS)
+    of = Kind.MCP_SERVER if of_server else Kind.PROVIDER_ACCOUNT
+    names = [one.partition(":")[2] for one in lookups.generations(f"{of.value}:{holder}")]
+    return names if bare else [f"{kind}:{one}{rest}" for one in names]

@@ -250,7 +250,11 @@ class CheckedAnswer:
 
 def upstream_error(upstream: Upstream, exc: Exception) -> UpstreamError:
     """The typed error for a failure of the connection. Its public text names the account only."""
-    who = f"the upstream of `{upstream.account_name}`"
+    return failure(f"the upstream of `{upstream.account_name}`", exc)
+
+
+def failure(who: str, exc: Exception) -> UpstreamError:
+    """The same for anything that is called; `who` begins the sentence."""
     if isinstance(exc, ForbiddenAddress):
         return UpstreamRefusedByGuard(
             f"{who} has an address that is internal and not allowed",

@@ -65,10 +65,12 @@ def refusal(
     status = status_of(error.code)
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     param = error.param if isinstance(error, GatewayError) else None
-    headers: CIMultiDict[str] = CIMultiDict({"content-type": JSON, SOURCE: source_of(error)})
+    headers: CIMultiDict[str] = CIMultiDict(exchange.headers)
+    headers["content-type"] = JSON
+    headers[SOURCE] = source_of(error)
     stamp(headers, exchange, epoch, at)
     if status == 401:
-        headers["www-authenticate"] = CHALLENGE
+        headers["www-authenticate"] = exchange.challenge or CHALLENGE
     elif status in (429, 503):
         headers["retry-after"] = str(retry_after)
     exchange.status = status

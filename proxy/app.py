@@ -1,8 +1,8 @@
 """The composition root: the only place that puts the parts of a process together.
 
 `running` is one process as a context manager; `bootstrap` is what happens once before the first process
-serves: keys, the seeded change log, the offer to the first administrator, the demo estate. How processes are
-started and ended: `serving.py`.
+serves: keys, the seeded change log, the offer to the first administrator, the demo estate (`seeding.py`).
+How processes are started and ended: `serving.py`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,34 @@ from identity.directory import Directory
 from identity.first_admin import FirstAdmin
 from identity.first_start import Keys, prepare
 from identity.kept_tokens import KeptTokens
+from identity.oauth.callers import Callers
 from identity.pins import Pins
 from policies.loader import shipped
-from proxy import demo, doctor, host, logs, shipping
+from proxy import doctor, host, logs, seeding, shipping
 from proxy.api.site import build_api
+from proxy.auditing import Auditing
 from proxy.catalogue import Catalogue
-from proxy.chores import TICK_SECONDS, Chores, Credentials, Upkeep
+from proxy.chores import TICK_SECONDS, Chores, Credentials, Upkeep, each
+from proxy.erasing import AGAIN_SECONDS, Erasing
 from proxy.gateway import Gateway
 from proxy.guard import Guard
 from proxy.health import Health
 from proxy.host import Places
 from proxy.inquiry import Inquiries
+from proxy.logging_rules import LoggingRules
+from proxy.mcp.building import McpSettings
+from proxy.mcp.building import build as build_mcp
+from proxy.mcp.servers import Servers
 from proxy.metrics import Metrics
+from proxy.oauth.site import tokens_of
 from proxy.operations import add_operations
 from proxy.outbound import Client
 from proxy.outbound import Limits as UpstreamLimits
 from proxy.parts import Limits, Parts
+from proxy.payloads import PayloadLimits, Payloads
+from proxy.record_access import Opened, RecordAccess
 from proxy.responses import ResponseState
+from proxy.retention import RETENTION_SECONDS, Forgetting, KeepDays
 from proxy.runtime import Clock, Runtime
 from proxy.secrets import SecretRules, Secrets
 from proxy.server import Server
@@ -51,8 +62,11 @@ from store.changes import ChangeLog
 from store.journal import Journal
 from store.journal import Limits as JournalLimits
 from store.memory import Memory
+from store.payload_spool import Spool
 from store.replicas import Replicas
 from store.sealed import Sealer
+from store.shelving import Place
+from store.skew import Skew
 from store.state import State
 
 log = logs.get("app")
@@ -137,37 +151,65 @@ async def on_host(settings: Settings) -> AsyncIterator[ChangeLog]:
         yield changes
 
 
+def records_place(settings: Settings) -> Place:
+    """Where the records lie. Raises: UnsupportedStore."""
+    return Place.beside(settings.store_url, Places(settings.data).records)
+
+
 # --- once before the first process serves ------------------------------------------------------------
 
 
-async def bootstrap(settings: Settings, keys: Keys, clock: Clock) -> list[str]:
-    """Seeds the change log, applies the demo, offers the first administrator a token; lines to show."""
+def published(settings: Settings, keys: Keys) -> list[str]:
+    """What the data folder must hold before any process starts; lines to show. Blocking."""
     places = Places(settings.data)
     host.publish_key(places, keys.root_key())
-    shipping.prepare(places.records)
-    lines = [f"made {path}" for path in keys.created]
+    if records_place(settings).uri == "":
+        shipping.prepare(places.records)
+    return [f"made {path}" for path in keys.created]
+
+
+async def bootstrap(settings: Settings, keys: Keys, clock: Clock) -> list[str]:
+    """Seeds the change log, applies the demo, offers the first administrator a token; lines to show.
+
+    For a process that does not serve: one that does is told to by `running(shows=…)`, and loads only once.
+    """
+    lines = published(settings, keys)
     changes, state = change_log(settings, keys, clock, log.warning)
     directory, first = Directory(), FirstAdmin(settings.data, state)
     changes.subscribe(directory)
     changes.subscribe(first)
     async with started(changes):
-        if settings.demo:
-            lines += await demo.apply(
-                changes,
-                directory,
-                examples=EXAMPLES_PATH,
-                places=places,
-                url=own_url(settings),
-                now=clock.now(),
-            )
-        offer = await first.offer(clock.now())
-        if offer is not None:
-            until = f"{offer.expires_at:%Y-%m-%d %H:%M} UTC"
-            lines.append(
-                f"nobody administers yet: a one-time token is in {offer.path} (until {until});"
-                f" use it with: gatewarden first-admin you@example.com"
-            )
-    return lines
+        return lines + await _furnish(settings, changes, directory, first, clock)
+
+
+async def bootstrap_for_workers(settings: Settings, keys: Keys, clock: Clock) -> list[str]:
+    """The same; the policy is loaded only if something is to be seeded, since each worker loads its own."""
+    if settings.demo:
+        return await bootstrap(settings, keys, clock)
+    store, state = opening.stores(settings.store_url)
+    await store.open()
+    try:
+        if not await seeding.bare(store):
+            first = FirstAdmin(settings.data, state)
+            first.needed = not await seeding.administered(store)
+            return published(settings, keys) + await seeding.offer(first, clock.now())
+    finally:
+        await store.close()
+    return await bootstrap(settings, keys, clock)
+
+
+async def _furnish(
+    settings: Settings, changes: ChangeLog, directory: Directory, first: FirstAdmin, clock: Clock
+) -> list[str]:
+    return await seeding.furnish(
+        changes,
+        directory,
+        first,
+        clock.now(),
+        places=Places(settings.data),
+        examples=EXAMPLES_PATH if settings.demo else None,
+        url=own_url(settings),
+    )
 
 
 def own_url(settings: Settings) -> str:
@@ -188,6 +230,7 @@ class Process:
     runtime: Runtime
     gateway: Gateway
     health: Health
+    servers: Servers
 
 
 def _limits(settings: Settings) -> Limits:
@@ -202,6 +245,19 @@ def _limits(settings: Settings) -> Limits:
         max_stale=settings.policy.max_stale,
         refusals_per_minute=limits.refusals_per_minute,
         trusted_proxies=tuple(ip_network(item) for item in settings.trusted_proxies),
+    )
+
+
+def _mcp(settings: Settings) -> McpSettings:
+    hosts = settings.mcp.allowed_hosts
+    if (
+        not hosts
+        and not settings.public_url
+        and settings.host not in ("127.0.0.1", "::1", "localhost")
+    ):
+        hosts = ("*",)  # it listens on addresses whose names nobody told
+    return McpSettings(
+        own_url(settings), hosts, settings.mcp.allowed_origins, settings.mcp.look_seconds
     )
 
 
@@ -239,6 +295,22 @@ def _journal(settings: Settings, keys: Keys, changes: ChangeLog) -> Journal:
     )
 
 
+def _payloads(
+    settings: Settings, rules: LoggingRules, sealer: Sealer, journal: Journal, metrics: Metrics
+) -> Payloads:
+    wanted = settings.payloads
+    folder = Places(settings.data).payloads
+    return Payloads(
+        rules,
+        sealer,
+        lambda: Spool(folder, journal.writer, wanted.spool_bytes),
+        note=journal.note,
+        call=asyncio.get_running_loop().call_soon_threadsafe,
+        metrics=metrics,
+        limits=PayloadLimits(wanted.body_bytes),
+    )
+
+
 @contextlib.asynccontextmanager
 async def running(
     settings: Settings,
@@ -248,10 +320,12 @@ async def running(
     slot: int = 0,
     reuse_port: bool = False,
     ships: bool = True,
+    shows: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Process]:
     """One process, serving until the block ends; then it drains.
 
-    `ships`: it copies records into the record store by itself, as no process beside it does.
+    `ships`: it copies records into the record store by itself, as no process beside it does. With `shows` it
+    is the first, and does what `bootstrap` does once the folder is `published`; it shows the lines there.
 
     Raises:
         GatewardenError: it cannot start (store, journal, extensions). OSError: the port is taken.
@@ -272,6 +346,7 @@ async def running(
         unseal=changes.secret,
     )
     directory, pins = Directory(), Pins()
+    logging_rules = LoggingRules(settings.payloads.by_default)
     first = FirstAdmin(settings.data, state)
     kept = KeptTokens(Sealer(keys.sealing), state)
     stop = asyncio.Event()
@@ -279,9 +354,14 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         credentials = Credentials(secrets)
         catalogue = Catalogue(credentials.changed)
-        for applier in (directory, pins, catalogue, first):
+        wanted: list[str] = []  # MCP servers that changed before anything could ask them
+        servers = Servers(wanted.append)
+        for applier in (directory, pins, logging_rules, catalogue, first, servers):
             changes.subscribe(applier)
         await stack.enter_async_context(started(changes))
+        if shows is not None:
+            for line in await _furnish(settings, changes, directory, first, clock):
+                shows(line)
         journal = await asyncio.to_thread(_journal, settings, keys, changes)
         stack.push_async_callback(journal.close)
 
@@ -293,26 +373,62 @@ async def running(
         replicas = Replicas(state, f"{os.uname().nodename}@{slot}", lambda: changes.head)
         stack.push_async_callback(replicas.leave)
         await replicas.beat(clock.now())
-        shipper = shipping.Inline(places.journal, places.records) if ships else None
+        place = records_place(settings)
+        shipper = shipping.Inline(places.journal, place.file, place.uri) if ships else None
         if shipper is not None:
             stack.push_async_callback(shipper.close)
         outbound = _outbound(settings, secrets, clock)
         stack.push_async_callback(outbound.close)
-        gateway = Gateway(
-            Parts(
-                policy=changes,
-                directory=directory,
-                pins=pins,
-                catalogue=catalogue,
-                journal=journal,
-                outbound=outbound,
-                metrics=metrics,
-                state=ResponseState(state),
-                limits=_limits(settings),
-                clock=clock.now,
-            )
+        auditing = Auditing.of(
+            settings,
+            fetch=outbound.fetch,
+            entries=changes.entries,
+            clock=clock.now,
+            metrics=metrics,
         )
+        stack.push_async_callback(auditing.close)
+        sealer = Sealer(keys.sealing)
+        tokens = tokens_of(own_url(settings), sealer, changes, directory)
+        callers = Callers(directory, tokens)
+        payloads = _payloads(settings, logging_rules, sealer, journal, metrics)
+        stack.push_async_callback(asyncio.to_thread, payloads.close)
+        parts = Parts(
+            payloads=payloads,
+            policy=changes,
+            directory=callers,
+            pins=pins,
+            catalogue=catalogue,
+            journal=journal,
+            outbound=outbound,
+            metrics=metrics,
+            state=ResponseState(state),
+            limits=_limits(settings),
+            clock=clock.now,
+        )
+        gateway = Gateway(parts)
         stack.callback(gateway.close)
+        mcp = build_mcp(
+            parts,
+            gateway,
+            servers,
+            changes=changes,
+            callers=callers,
+            tokens=tokens,
+            state=state,
+            sealer=sealer,
+            secrets=secrets,
+            fetch=outbound.fetch,
+            replicas=replicas,
+            settings=_mcp(settings),
+        )
+        stack.push_async_callback(mcp.auth.auth.close)
+        gateway.mcp = mcp.endpoint
+        servers.tells(mcp.changed)
+        for name in wanted:
+            mcp.changed(name)
+        records = RecordAccess(place)
+        stack.push_async_callback(records.close)
+        erasing = Erasing(changes, records, journal, places.journal, places.payloads, state)
         inquiries = Inquiries(settings.store_url, MODEL_PATH.read_text("utf-8"))
         stack.push_async_callback(inquiries.close)
         runtime = Runtime(
@@ -327,17 +443,29 @@ async def running(
             clock,
             replicas=replicas,
             inquiries=inquiries,
-            records=places.records,
+            records=records,
+            payloads=Opened(sealer),
+            mcp_auth=mcp.auth,
+            erasing=erasing,
         )
-        upkeep = Upkeep(journal, places.records, settings.journal.keep_days)
-        chores = Chores(runtime, gateway, state, kept, credentials, upkeep, shipper, introduce)
-        for late in (gateway.streams, chores):
+        upkeep = Upkeep(journal, records, settings.journal.keep_days, auditing.streamed)
+        skew = Skew(changes.store_time, clock.now)
+        await skew.look()
+        chores = Chores(
+            runtime, gateway, state, kept, credentials, upkeep, shipper, introduce, skew
+        )
+        for late in (gateway.streams, mcp.listeners, chores):
             changes.subscribe(late)
-        _watch(runtime, health, settings)
+        _watch(runtime, health, settings, skew)
+        metrics.gauge("gatewarden_mcp_listeners", lambda: len(mcp.listeners))
         metrics.gauge("gatewarden_records_behind", lambda: upkeep.behind)
         control = build_api(runtime, refusals=gateway.refusals, kept_tokens=kept)
+        mcp.add_to(control, runtime)
         add_operations(control, health, lambda: _snapshots(settings, keys, slot, metrics))
+        if changes.doubt is None:
+            await mcp.refreshing.furnish()
         port = await _listen(stack, settings, control, gateway, reuse_port)
+        stack.callback(runtime.tails.end)  # before the server waits for whoever it serves
         if settings.workers > 1:
             offered = await offer_snapshot(socket_name(keys.installation, slot), metrics.snapshot)
             stack.callback(offered.close)
@@ -345,8 +473,18 @@ async def running(
         stack.callback(gc.unfreeze)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(chores.run(stop))
+        group.create_task(auditing.run(stop))
+        group.create_task(mcp.refreshing.run(stop))
+        keep = KeepDays(
+            settings.payloads.keep_days,
+            settings.records.request_days,
+            settings.records.decision_days,
+        )
+        forgetting = Forgetting(records, keep, logging_rules.retention)
+        group.create_task(each(RETENTION_SECONDS, stop, lambda: forgetting.run(clock.now())))
+        group.create_task(each(AGAIN_SECONDS, stop, lambda: erasing.again(clock.now())))
         try:
-            yield Process(port, runtime, gateway, health)
+            yield Process(port, runtime, gateway, health, servers)
         finally:
             health.draining = True
             stop.set()
@@ -386,7 +524,7 @@ async def _snapshots(
     return found
 
 
-def _watch(runtime: Runtime, health: Health, settings: Settings) -> None:
+def _watch(runtime: Runtime, health: Health, settings: Settings, skew: Skew) -> None:
     """Gauges, and the conditions of readiness."""
     changes, journal, metrics = runtime.changes, runtime.journal, runtime.metrics
 
@@ -403,10 +541,12 @@ def _watch(runtime: Runtime, health: Health, settings: Settings) -> None:
     assert replicas is not None
     metrics.gauge("gatewarden_replicas_live", lambda: len(replicas.seen))
     metrics.gauge("gatewarden_replicas_lowest_epoch", lambda: replicas.lowest)
+    metrics.gauge("gatewarden_clock_skew_seconds", lambda: abs(skew.seconds or 0.0))
     metrics.gauge("gatewarden_up", lambda: float(health.ready))
     stale = max(settings.policy.max_stale, TICK_SECONDS)
     health.require(
         "policy", lambda: (changes.problem is None, changes.problem or f"epoch {changes.head}")
     )
     health.require("store", lambda: (age() <= stale, f"read {age():.1f} s ago"))
+    health.require("clock", lambda: (skew.ok, skew.detail))
     health.require("journal", lambda: (journal.writable, f"{journal.depth} waiting"))

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from json import JSONDecodeError, JSONDecoder
-from typing import Any
+from typing import Any, NamedTuple
 
 from identity.tokens import redact
 from proxy.errors import InvalidBody, OtherModelNamed
@@ -54,8 +54,7 @@ _MODEL = re.compile(r'"model"[ \t\n\r]*:[ \t\n\r]*("([^"\\\x00-\x1f]*)")')
 _SPACE = re.compile(r"[ \t\n\r]*").match
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(NamedTuple):
     """What was read: the model, where its value stands (bytes, quotes included), and the fields.
 
     `watched` holds the objects at any depth below the top that have a key of `WATCHED`.
@@ -244,8 +243,11 @@ def _check_case(fields: Mapping[str, object]) -> None:
 
     Raises InvalidBody.
     """
+    names = "".join(fields)
+    if names.isascii() and names == names.lower():
+        return  # each key is what it would be read as
     for key in fields:
-        if key.islower() and key.isascii():
+        if key in _READ:
             continue
         plain = key.casefold()
         if plain != key and plain in _READ:
@@ -310,4 +312,10 @@ def shown(text: str) -> str:
 
 def splice(body: bytes, found: Scan, model_id: str) -> bytes:
     """The body with the model's value replaced by `model_id`; every other byte stays."""
-    return b"".join((body[: found.start], json.dumps(model_id).encode(), body[found.end :]))
+    return b"".join((body[: found.start], _quoted(model_id), body[found.end :]))
+
+
+@lru_cache(maxsize=1024)
+def _quoted(model_id: str) -> bytes:
+    """The id as JSON. Ids come from the catalogue, so there are few."""
+    return json.dumps(model_id).encode()

@@ -20,6 +20,7 @@ from authz.vocabulary import Kind, model_id
 from policies.change import Entry
 from policies.documents import Document, Integration, ProviderAccount, parse
 from policies.naming import split_generation
+from policies.pricing import price_of
 from proxy.providers import PROVIDERS
 from proxy.providers.base import (
     Account,
@@ -190,6 +191,7 @@ def _build(document: ProviderAccount, integration: Integration) -> Upstream | No
         "region": region,
         "model_types": integration.model_types,
         "local": isinstance(provider, LocalProvider),
+        "price": price_of(document.type.partition("/")[2], sent, integration.cost),
     }
     shown = split_generation(document.name)[0]
     try:

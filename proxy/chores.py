@@ -10,25 +10,26 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from identity.kept_tokens import KeptTokens, ended_by
 from policies.change import Entry
 from proxy import logs
 from proxy.catalogue import Catalogue
 from proxy.gateway import Gateway
+from proxy.record_access import RecordAccess
 from proxy.runtime import Runtime
 from proxy.secrets import Secrets
 from proxy.shipping import QUIET_SECONDS, Inline
-from store.errors import StoreUnavailable
+from store.errors import StoreError, StoreUnavailable
 from store.feed import Snapshot
 from store.journal import Journal, JournalUnavailable
-from store.records import RecordFile, RecordsUnavailable
 from store.replicas import STEP_SECONDS
+from store.skew import Skew
 from store.state import State
 
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 10.0
+CLOCK_SECONDS = 30.0
 PRUNE_SECONDS = 3600.0
 
 log = logs.get("chores")
@@ -57,13 +58,21 @@ class Credentials:
 class Upkeep:
     """Looks after this process's part of the journal: how far it is shipped, and what may go.
 
-    `keep_days` 0 keeps everything.
+    `keep_days` 0 keeps everything. `streamed` says up to which record of a writer the security monitor has
+    been told, None where there is none: what it lacks stays.
     """
 
-    def __init__(self, journal: Journal, records: Path, keep_days: int) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        records: RecordAccess,
+        keep_days: int,
+        streamed: Callable[[str], int] | None = None,
+    ) -> None:
         self._journal = journal
         self._records = records
         self._keep = timedelta(days=keep_days)
+        self._streamed = streamed
         self.behind = 0  # records that are not in the record store yet, when it was last looked at
 
     @property
@@ -73,37 +82,31 @@ class Upkeep:
     async def look(self) -> None:
         """Counts the records that are not shipped yet."""
         seq = self._journal.seq
-        self.behind = max(0, seq - await asyncio.to_thread(self._shipped))
+        self.behind = max(0, seq - await self._shipped())
 
-    def _shipped(self) -> int:
+    async def _shipped(self) -> int:
         try:
-            file = RecordFile(self._records, read_only=True)
-            try:
-                return file.cursor(self._journal.writer)[0]
-            finally:
-                file.close()
-        except RecordsUnavailable:
+            records = await self._records.open()
+            return (await records.work(lambda store: store.cursor(self._journal.writer)))[0]
+        except StoreError:
             return 0
 
     async def prune(self, now: datetime) -> int:
         """Removes segments that are older than what is kept, shipped and checkpointed; how many."""
         try:
-            shipped = await asyncio.to_thread(self._settled)
+            records = await self._records.open()
+            shipped = await records.work(lambda store: store.settled(self._journal.writer))
+            if self._streamed is not None:
+                told = await asyncio.to_thread(self._streamed, self._journal.writer)
+                shipped = min(shipped, told)
             before = int((now - self._keep).timestamp() * 1_000_000)
             removed = await self._journal.prune(shipped, before)
-        except (RecordsUnavailable, JournalUnavailable) as error:
+        except (StoreError, JournalUnavailable) as error:
             log.warning("old segments are not removed", cause=str(error))
             return 0
         if removed:
             log.info("old segments of the journal were removed", segments=removed)
         return removed
-
-    def _settled(self) -> int:
-        file = RecordFile(self._records)
-        try:
-            return file.settled(self._journal.writer)
-        finally:
-            file.close()
 
 
 class Chores:
@@ -119,6 +122,7 @@ class Chores:
         upkeep: Upkeep,
         shipper: Inline | None,
         introduce: Callable[[], Awaitable[None]],
+        skew: Skew,
     ) -> None:
         """`introduce` writes this process's chain of the decision log into the change log, if it lacks it."""
         self._runtime = runtime
@@ -130,6 +134,7 @@ class Chores:
         self._shipper = shipper
         self._ended: list[str] = []
         self._introduce = introduce
+        self._skew = skew
         self._doubted = runtime.changes.doubt is not None
 
     def load(self, snapshot: Snapshot) -> None:
@@ -151,6 +156,7 @@ class Chores:
             if self._runtime.replicas is not None:
                 group.create_task(each(STEP_SECONDS, stop, self._beat))
             group.create_task(each(LOOK_SECONDS, stop, self._upkeep.look))
+            group.create_task(each(CLOCK_SECONDS, stop, self._compare_clocks))
             if self._upkeep.prunes:
                 group.create_task(each(PRUNE_SECONDS, stop, self._prune))
             if self._shipper is not None:
@@ -188,6 +194,10 @@ class Chores:
             await self._runtime.replicas.beat(self._runtime.clock.now())
         except StoreUnavailable as error:  # said each time by the feed
             log.debug("this process could not say how far it is", cause=str(error))
+
+    async def _compare_clocks(self) -> None:
+        with contextlib.suppress(StoreUnavailable):  # said each time by the feed
+            await self._skew.look()
 
     async def _prune(self) -> None:
         await self._upkeep.prune(self._runtime.clock.now())

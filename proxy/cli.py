@@ -26,12 +26,16 @@ from policies import cases
 from policies.check import check
 from proxy import (
     app,
+    auditor_commands,
     doctor,
     estate_commands,
+    export_commands,
     host,
     import_commands,
+    people_commands,
     printing,
     question_commands,
+    record_commands,
     remote,
     restore_commands,
     serving,
@@ -39,11 +43,12 @@ from proxy import (
 )
 from proxy.commands import Commands, as_json, client, reports
 from proxy.runtime import Clock
+from store.bundle_check import verify_bundle
 from store.changes import ChangeLog
 from store.crosscheck import crosscheck, crosscheck_entries
 from store.opening import entries_of
-from store.records import Query, query_file
 from store.sealed import Sealer
+from store.shelving import Place
 from store.verify import verify
 
 
@@ -244,8 +249,11 @@ for command in (estate_commands.plan, estate_commands.apply, estate_commands.exp
 main.add_command(import_commands.import_)
 for command in (question_commands.explain, question_commands.who, question_commands.can):
     main.add_command(command)
-for command in (remote.delete, remote.whoami):
+main.add_command(auditor_commands.access_review)
+main.add_command(people_commands.people)
+for command in (remote.delete, remote.whoami, record_commands.requests):
     main.add_command(command)
+record_commands.requests.add_command(export_commands.export_requests)
 for command in restore_commands.commands(_settings, _changes_on_host, app.database):
     main.add_command(command)
 main.add_command(store_commands.migrate_command(lambda config: _settings(config).store_url))
@@ -258,78 +266,24 @@ for command in (remote.token_list, remote.token_revoke):
 
 @main.group(name="log", cls=Commands)
 def log_() -> None:
-    """The decision log, on the host."""
+    """The decision log, on the host (`tail`: through a gateway)."""
 
 
-@log_.command(name="query")
-@click.option("--kind", default="decision", type=click.Choice(["decision", "request"]))
-@click.option("--id", "id_")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]))
-@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]))
-@click.option("--subject", help="An id, or an e-mail as `user:alice@example.com`.")
-@click.option("--action")
-@click.option("--resource")
-@click.option("--effect", type=click.Choice(["allow", "deny"]))
-@click.option("--reason")
-@click.option("--request", "request_id")
-@click.option("--limit", default=50, type=click.IntRange(1, 10_000))
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@as_json
-@reports
-def log_query(
-    kind: str,
-    id_: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    subject: str | None,
-    action: str | None,
-    resource: str | None,
-    effect: str | None,
-    reason: str | None,
-    request_id: str | None,
-    limit: int,
-    config: Path | None,
-    json_: bool,
-) -> None:
-    """Records, newest first."""
-    settings = _settings(config)
-    if subject is not None:
-        subject = asyncio.run(_subject(settings, host.subject_of(subject)))
-    page = query_file(
-        host.Places(settings.data).records,
-        Query(
-            kind=kind,
-            id=id_,
-            since=host.micros(since),
-            until=host.micros(until),
-            subject=subject,
-            action=action,
-            resource=resource,
-            effect=effect,
-            reason=reason,
-            request=request_id,
-            limit=limit,
-        ),
-    )
-    if json_:
-        printing.as_json(
-            {"data": list(page.records), "next": page.next, "truncated": page.truncated}
-        )
-        return
-    columns = host.LOG_COLUMNS[kind]
-    printing.table(
-        [name for name, _ in columns],
-        ([read(item) for _, read in columns] for item in page.records),
-    )
-    if page.truncated:
-        printing.warn("the deadline struck: there may be more")
+def _records(config: Path | None) -> Place:
+    """Where the records of the host lie."""
+    return app.records_place(_settings(config))
 
 
-async def _subject(settings: Settings, written: str) -> str:
+async def _subject(config: Path | None, written: str) -> str:
     if "@" not in written:
         return written
-    async with _on_host(settings) as (changes, _):
+    async with _on_host(_settings(config)) as (changes, _):
         return await host.subject_id(changes, written)
+
+
+log_.add_command(record_commands.query_command(_records, _subject))
+log_.add_command(record_commands.log_tail)
+log_.add_command(export_commands.export_decisions)
 
 
 @log_.command(name="verify")
@@ -340,6 +294,11 @@ async def _subject(settings: Settings, written: str) -> str:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of copied checkpoints.",
 )
+@click.option(
+    "--bundle",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of `log bundle`, instead of a journal.",
+)
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
 @reports
@@ -347,12 +306,18 @@ def log_verify(
     journal: Path | None,
     public_key: Path | None,
     second: Path | None,
+    bundle: Path | None,
     config: Path | None,
     json_: bool,
 ) -> None:
-    """Whether the log is whole. Needs the public key only."""
+    """Whether the log, or a bundle of it, is whole. Needs the public key only."""
     settings = _settings(config)
     key = host.read_public_key(public_key or host.Places(settings.data).public_key)
+    if bundle is not None:
+        if journal is not None or second is not None:
+            raise click.UsageError("--bundle is verified alone: without --journal and --second")
+        auditor_commands.show_bundle(*verify_bundle(bundle, key), json_=json_)
+        return
     report = verify(
         journal or host.Places(settings.data).journal,
         key,
@@ -383,6 +348,13 @@ def log_verify(
             "green" if report else "bold red",
         )
     sys.exit(0 if report else 1)
+
+
+for command in (
+    auditor_commands.bundle_command(_settings, app.keys_of),
+    auditor_commands.replay_command(_settings, lambda: MODEL_PATH.read_text("utf-8")),
+):
+    log_.add_command(command)
 
 
 @main.command(name="doctor")

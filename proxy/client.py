@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import IO, Any
@@ -26,6 +26,8 @@ from proxy.api.waiting import APPLIED, TOLD, WAITING
 
 MAX_ANSWER = 64 * 1024 * 1024
 Tell = Callable[[str, int, int], None]  # stage, done, of
+_EVENTS = "text/event-stream"
+_WHOLE_SECONDS = 180.0  # for the first page of what may be as large as the store
 _LOOPBACK = ("localhost", "127.", "::1")
 
 
@@ -216,6 +218,19 @@ class Client:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
 
+    def casbin(self, at: str = "") -> Iterator[dict[str, Any]]:
+        """The pages of policy for a stock Casbin, now or as it was; the first may take its time."""
+        asked = {"at": at} if at else {}
+        patient = replace(self, timeout=max(self.timeout, _WHOLE_SECONDS))
+        cursor = ""
+        while True:
+            query = {**asked, **({"cursor": cursor} if cursor else {})}
+            body = patient.call("GET", "/export/casbin", query=query or None).body
+            yield body
+            cursor = body.get("next") or ""
+            if not cursor:
+                return
+
     def delete(
         self,
         collection: str,
@@ -278,6 +293,43 @@ class Client:
         return self.call("DELETE", f"/personal-access-tokens/{quote(token_id, safe='')}")
 
     # How
+
+    def events(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Server-sent events as (name, data), until the server ends.
+
+        Raises:
+            ClientError: no connection, no events, or a status outside 2xx.
+        """
+        url = f"{self.url}/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
+        request = Request(url)
+        request.add_header("Authorization", f"Bearer {self.token}")
+        request.add_header("Accept", f"{_EVENTS}, application/json;q=0.9")
+        request.add_header("User-Agent", "gatewarden")
+        try:
+            with self._opener.open(request, timeout=self.timeout) as response:
+                if response.headers.get_content_type() != _EVENTS:
+                    raise self._not_ours(response.status)
+                yield from self._events(response)
+        except HTTPError as error:
+            with error:
+                raise self._refused(error) from None
+        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
+            raise self._unreachable(error) from error
+
+    def _events(self, response: HTTPResponse) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Only what our server writes: one line of data an event."""
+        name = ""
+        while line := response.readline(MAX_ANSWER + 1):
+            field, _, value = line.decode("utf-8", "replace").rstrip("\r\n").partition(": ")
+            if field == "event":
+                name = value
+            elif field == "data":
+                try:
+                    yield name, dict(json.loads(value))
+                except (ValueError, TypeError) as error:
+                    raise self._not_ours(response.status) from error
 
     def pages(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
         """The items of all pages of a list."""

@@ -41,7 +41,7 @@ class Origin:
 class Target:
     """Where a request goes: its origin, and the lines that its head starts with.
 
-    Every request to a provider is a POST; the answer to a HEAD would be framed in another way.
+    Any method but HEAD, whose answer would be framed in another way.
     """
 
     origin: Origin
@@ -70,7 +70,7 @@ class Connections:
             self._tls = tls_context()
         return self._tls
 
-    def target(self, url: URL) -> Target:
+    def target(self, url: URL, method: str = "POST") -> Target:
         """What requests to `url` have in common; the caller has had the guard check it."""
         key = (url.raw_host or "", url.port or 0, url.scheme == "https")
         origin = self._origins.get(key)
@@ -79,7 +79,7 @@ class Connections:
         host = url.host_subcomponent or ""
         if not url.is_default_port():
             host = f"{host}:{url.port}"
-        return Target(origin, f"POST {url.raw_path_qs} HTTP/1.1\r\nHost: {host}\r\n")
+        return Target(origin, f"{method} {url.raw_path_qs} HTTP/1.1\r\nHost: {host}\r\n")
 
     async def send(
         self, target: Target, headers: Iterable[tuple[str, str]], body: bytes, seconds: float
@@ -101,7 +101,9 @@ class Connections:
             now = self._loop.time()
         self._busy.add(connection)
         limit = self._limits.answer
-        self._sweep_by(min(ends, now + limit))
+        due = now + limit
+        if self._sweeper is None or due < self._sweep_at or ends < self._sweep_at:
+            self._sweep_by(min(ends, due))
         waiter = connection.begin(now, ends, limit)
         try:
             if len(body) < ONE_WRITE:
@@ -115,7 +117,9 @@ class Connections:
             raise
         # The first byte may take as long as a model thinks; from now on silence is a fault.
         connection.limit = limit = self._limits.idle
-        self._sweep_by(connection.heard + limit)
+        due = connection.heard + limit
+        if self._sweeper is None or due < self._sweep_at:
+            self._sweep_by(due)
         return connection
 
     def _take(self, origin: Origin, now: float) -> Connection | None:
@@ -212,9 +216,12 @@ class Connections:
         await asyncio.sleep(0)  # lets the loop close the sockets
 
 
-def tls_context() -> ssl.SSLContext:
-    """The TLS that providers are spoken to with: verified, 1.2 or newer, HTTP/1.1."""
-    context = ssl.create_default_context()
+def tls_context(authority: str | None = None) -> ssl.SSLContext:
+    """The TLS that providers are spoken to with: verified, 1.2 or newer, HTTP/1.1.
+
+    `authority` (PEM) is trusted in place of the system's. Raises ssl.SSLError: it is no certificate.
+    """
+    context = ssl.create_default_context(cadata=authority)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -10,7 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from policies.documents import dump
 from policies.loader import Loaded, load_paths
 from policies.placing import placed_by_number
 from proxy import casbin_commands, exporting, printing, printing_plan
-from proxy.client import ClientError, Reply, Tell, findings_in
+from proxy.client import Client, ClientError, Reply, Tell, findings_in
 from proxy.commands import PENDING, as_json, client, reports, wait_, waited
 
 GITOPS = "gitops"
+READINGS = 5  # times that an export reads an estate which changes meanwhile
 CI_REVISIONS = ("GITHUB_SHA", "CI_COMMIT_SHA")
 
 _path = click.Path(path_type=Path)
@@ -75,7 +76,7 @@ def plan(
 ) -> None:
     """Show what applying policy files would change, and who gains and loses what.
 
-    Exit code 0: nothing to do; 2: changes are pending; 1: an error.
+    Exit code 0: nothing to do; 2: changes are pending; 1: an error, or a case would refuse the change.
     """
     loaded = _loaded((*files, *folders), prune=prune, skip_unsupported=skip_unsupported)
     reply = _send(
@@ -93,7 +94,7 @@ def plan(
 
 @click.command(name="apply")
 @_options
-@click.option("--dry-run", is_flag=True, help="The same as plan; exit 2 if changes are pending.")
+@click.option("--dry-run", is_flag=True, help="The same as plan, with its exit codes.")
 @click.option("--comment", default="", help="Why; stands in the change log.")
 @click.option(
     "--revision",
@@ -160,10 +161,15 @@ def apply(
 @click.option("--all", "shipped", is_flag=True, help="Also documents as this version ships them.")
 @click.option("--replace", is_flag=True, help="Write anew what an earlier export wrote.")
 @click.option(
-    "--casbin", is_flag=True, help="Write for a stock Casbin what the files of -f come to."
+    "--casbin", is_flag=True, help="Write policy for a stock Casbin instead of documents."
 )
 @click.option(
-    "-f", "--file", "sources", multiple=True, type=_path, help="With --casbin: a file or folder."
+    "-f",
+    "--file",
+    "sources",
+    multiple=True,
+    type=_path,
+    help="With --casbin: of these files alone.",
 )
 @as_json
 @reports
@@ -178,20 +184,15 @@ def export(
 ) -> None:
     """Write the estate, as far as you may read it, to files that `apply` takes.
 
-    With --casbin: write a model and a policy for a stock Casbin, of the files that -f names.
+    With --casbin: write a model and a policy for a stock Casbin, as the gateway decides now, or of the
+    files that -f names.
     """
-    if casbin or sources:
-        _export_casbin(sources, folder, casbin=casbin, replace=replace, json_=json_)
+    if sources and not casbin:
+        raise click.UsageError("-f goes with --casbin: documents are exported from a gateway")
+    if casbin:
+        _export_casbin(sources, folder, replace=replace, json_=json_)
         return
-    gateway = client()
-    before = gateway.whoami().epoch
-    found = list(exporting.wanted(gateway.export(), shipped=shipped))
-    if gateway.whoami().epoch != before:
-        raise ClientError(
-            "the estate changed while it was read: nothing was written",
-            hint="run it again",
-            code="conflict",
-        )
+    found, before = _at_one_epoch(client(), shipped=shipped)
     try:
         made = exporting.write(
             folder, exporting.files(found, each=per == "document"), replace=replace
@@ -209,29 +210,48 @@ def export(
         printing.say(f"{len(found)} documents in {len(made)} files, as of epoch {before}")
 
 
-def _export_casbin(
-    sources: tuple[Path, ...], folder: Path, *, casbin: bool, replace: bool, json_: bool
-) -> None:
-    if not (casbin and sources):
-        raise click.UsageError(
-            "--casbin and -f go together: export the documents first, then --casbin -f <that folder>"
-        )
-    model = click.get_current_context().find_object(Path)
-    if model is None:
-        raise click.UsageError("the model of Casbin is not known")
+def _at_one_epoch(gateway: Client, *, shipped: bool) -> tuple[list[Mapping[str, Any]], int]:
+    """The documents of the estate as of one epoch, and that epoch.
+
+    Raises:
+        ClientError: it changed each time it was read.
+    """
+    for _ in range(READINGS):
+        before = gateway.whoami().epoch
+        found = list(exporting.wanted(gateway.export(), shipped=shipped))
+        if gateway.whoami().epoch == before:
+            return found, before
+    raise ClientError(
+        "the estate changed while it was read: nothing was written",
+        hint="run it again",
+        code="conflict",
+    )
+
+
+def _export_casbin(sources: tuple[Path, ...], folder: Path, *, replace: bool, json_: bool) -> None:
+    of: dict[str, object] = {}
     try:
-        made = casbin_commands.export_casbin(
-            sources, folder, model.read_text("utf-8"), replace=replace
-        )
+        if sources:
+            model = click.get_current_context().find_object(Path)
+            if model is None:
+                raise click.UsageError("the model of Casbin is not known")
+            casbin_commands.export_casbin(
+                sources, folder, model.read_text("utf-8"), replace=replace
+            )
+        else:
+            pages = client().casbin()
+            of = {"epoch": casbin_commands.write_pages(pages, folder, replace=replace)}
     except OSError as error:
         raise ClientError(
             f"`{error.filename or folder}` cannot be written: {str(error.strerror).lower()}",
             code="not_written",
         ) from error
+    made = [folder / name for name in casbin_commands.PARTS]
     if json_:
-        printing.as_json({"files": [str(path) for path in made]})
+        printing.as_json({**of, "files": [str(path) for path in made]})
     else:
-        printing.say(f"{len(made)} files for Casbin in {folder}")
+        said = f", as of epoch {of['epoch']}" if of else ""
+        printing.say(f"{len(made)} files for Casbin in {folder}{said}")
 
 
 def show(
@@ -242,7 +262,7 @@ def show(
     rows: bool = False,
     expand: bool = False,
 ) -> None:
-    """What a change came to, or would; exits with 2 if it is pending."""
+    """What a change came to, or would; exits with 2 if it is pending, with 1 if its cases would refuse it."""
     body = reply.body
     told: dict[str, Any] = body.get("plan", {})
     warnings = findings_in(told.get("warnings", ()))
@@ -254,6 +274,8 @@ def show(
     else:
         printing.problems(warnings)
         printing_plan.plan(body, rows=rows, expand=expand)
+    if told.get("cases_failed"):
+        sys.exit(1)
     if body.get("dry_run") and body.get("changed"):
         sys.exit(PENDING)
 

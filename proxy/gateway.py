@@ -1,7 +1,7 @@
 """The data plane: one coroutine, from a request's first byte to the record of its last.
 
-`Gateway.handle` walks a request through: route, credential, then `relay.py` (a model
-request) or `listing.py` (what may be used). There is no chain of middleware; it waits for nothing but
+`Gateway.handle` walks a request through: route, credential (`admission.py`), then `relay.py` (a model
+request), `listing.py` (what may be used) or `mcp/endpoint.py`. There is no chain of middleware; it waits for nothing but
 the body, the journal and the upstream. The aiohttp server around it is `server.py`.
 """
 
@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime
+from typing import Protocol
 
 from aiohttp import web
 
 from authz.errors import GatewardenError
 from identity.errors import Unauthenticated
 from proxy import answers, logs
+from proxy.admission import Admission
 from proxy.dialects import Voice
 from proxy.dialects.anthropic import Anthropic
 from proxy.dialects.openai import OpenAI, OpenAIResponses
-from proxy.errors import EpochUnknown, GatewayError, Unavailable
+from proxy.errors import GatewayError
 from proxy.exchange import Exchange
-from proxy.headers import InvalidHeader, client_ip, credential_of, metadata_of, request_id
+from proxy.headers import request_id
 from proxy.judge import Judge
 from proxy.listing import Listing
 from proxy.parts import Parts
@@ -35,14 +37,28 @@ from proxy.stream import OpenStreams
 
 log = logs.get("gateway")
 
-EPOCH_WAIT = 1.0  # seconds that a caller may wait for the epoch that it demands
-HEAD_WAIT = 0.4  # within which every process has seen the head of the log
-EPOCH_STEP = 0.02
-STALE_FLOOR = 1.0  # `max_stale` 0 means that one missed poll is enough; polls are not instant
+MCP_PREFIX = "/mcp"
+MCP_CALLBACK = "/mcp/oauth/callback"  # a page for browsers, of the control plane
 
 _OPENAI, _ANTHROPIC, _RESPONSES = OpenAI(), Anthropic(), OpenAIResponses()
 _VOICES: Mapping[Dialect, Voice] = {Dialect.OPENAI: _OPENAI, Dialect.ANTHROPIC: _ANTHROPIC}
 _STATUS_CLASS = ("0xx", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+class ServesMcp(Protocol):
+    """`proxy.mcp.endpoint.McpEndpoint`."""
+
+    async def serve(self, exchange: Exchange) -> web.StreamResponse: ...
+
+
+def is_mcp(target: str) -> bool:
+    """Whether a request target, as it was sent, is one of MCP."""
+    if not target.startswith(MCP_PREFIX):
+        return False
+    path = target.partition("?")[0]
+    if path == MCP_CALLBACK:
+        return False
+    return path == MCP_PREFIX or path.startswith(f"{MCP_PREFIX}/")
 
 
 class Gateway:
@@ -54,26 +70,27 @@ class Gateway:
     def __init__(self, parts: Parts, routes: RouteTable | None = None) -> None:
         self._parts = parts
         self._routes = routes or RouteTable()
-        self._judge = Judge(parts)
+        self.judge = Judge(parts)
+        self.admission = Admission(parts)
+        self.mcp: ServesMcp | None = None  # None: MCP is not served
         self.streams = OpenStreams(parts.directory, parts.clock)
-        self._relay = ModelRelay(parts, self._judge, self.streams)
-        self._listing = Listing(parts, self._judge)
-        self._stale = max(parts.limits.max_stale, STALE_FLOOR)
+        self._relay = ModelRelay(parts, self.judge, self.streams)
+        self._listing = Listing(parts, self.judge)
         self._prefix = f"req-{secrets.token_hex(6)}"
         self._numbers = itertools.count(1)
 
     @property
     def refusals(self) -> Refusals:
         """The counts of refusals; the control plane counts in the same ones."""
-        return self._judge.refusals
+        return self.judge.refusals
 
     def tick(self, now: datetime) -> None:
         """Writes the counts of refusals whose minute is over."""
-        self._judge.refusals.tick(int(now.timestamp() * 1_000_000))
+        self.judge.refusals.tick(int(now.timestamp() * 1_000_000))
 
     def close(self) -> None:
         """Writes the counts that are left; before the journal closes."""
-        self._judge.refusals.flush()
+        self.judge.refusals.flush()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request. Raises only the cancellation of a caller who left."""
@@ -82,7 +99,8 @@ class Gateway:
         exchange = Exchange(request, id, parts.timer(), parts.clock(), _OPENAI)
         try:
             try:
-                return await self._serve(exchange)
+                serving = await self._admit(exchange)
+                return await serving
             except GatewardenError as error:
                 return await self._refuse(exchange, error)
             except ConnectionError:
@@ -118,41 +136,33 @@ class Gateway:
     def _new_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):08x}"
 
-    async def _serve(self, exchange: Exchange) -> web.StreamResponse:
-        parts, request = self._parts, exchange.request
+    async def _admit(self, exchange: Exchange) -> Awaitable[web.StreamResponse]:
+        """What will serve the request, once it is known who asks.
+
+        It is not awaited here: a coroutine between is resumed at each step of a request.
+        """
+        request = exchange.request
+        if self.mcp is not None and is_mcp(request.raw_path):
+            return self.mcp.serve(exchange)
         match = self._routes.find(request.method, request.raw_path)
         if isinstance(match, NoMatch):
             return self._no_route(exchange, match)
         route = exchange.route = match.route
         exchange.route_name = route.name
-        headers = request.headers
-        dialect = _dialect(route, headers)
+        dialect = _dialect(route, request.headers)
         exchange.voice = _RESPONSES if route.operation is Operation.RESPONSES else _VOICES[dialect]
-        exchange.client = client_ip(request.remote, headers, parts.limits.trusted_proxies)
-        if parts.policy.age(exchange.now) > self._stale:
-            raise Unavailable("the policy of this gateway is too old", code="policy_stale")
-        secret = credential_of(headers)
-        if "x-min-epoch" in headers:
-            await self._reach(headers.getall("x-min-epoch"))
-        principal = parts.directory.authenticate(secret, exchange.now)
-        exchange.principal = principal
+        principal = await self.admission.admit(exchange)
         if principal.credential_kind not in route.credentials:
             raise GatewayError(
                 "this route does not take this kind of credential", code="credential_not_accepted"
             )
-        exchange.metadata = metadata_of(headers)
-        if parts.pins.any:
-            groups = parts.policy.engine.subject_closure(principal.id)
-            exchange.pinned = parts.pins.pinned(principal.id, groups)
         match route.serves:
             case Serves.RELAY:
-                return await self._relay.serve(exchange, route, principal)
+                return self._relay.serve(exchange, route, principal)
             case Serves.MODELS:
-                return await self._listing.list(exchange, route.action, principal, dialect)
+                return self._listing.list(exchange, route.action, principal, dialect)
             case Serves.MODEL:
-                return await self._listing.show(
-                    exchange, route.action, principal, dialect, match.id
-                )
+                return self._listing.show(exchange, route.action, principal, dialect, match.id)
             case Serves.NOT_SERVED:
                 raise GatewayError(
                     f"`{route.method} {route.pattern}` is not served by this gateway",
@@ -160,7 +170,7 @@ class Gateway:
                     code="not_served",
                 )
 
-    def _no_route(self, exchange: Exchange, match: NoMatch) -> web.Response:
+    async def _no_route(self, exchange: Exchange, match: NoMatch) -> web.Response:
         exchange.voice = _VOICES[match.dialect]
         if not match.allow:
             raise GatewayError("there is no such route", code="route_not_found")
@@ -169,30 +179,12 @@ class Gateway:
         response.headers["allow"] = ", ".join(match.allow)
         return response
 
-    async def _reach(self, values: list[str]) -> None:
-        """Returns once this process decides by the epoch that the caller demands.
-
-        Raises:
-            InvalidHeader: no number. EpochUnknown: nobody has committed it. Unavailable: not yet here.
-        """
-        text = values[0]
-        if len(values) != 1 or not (text.isascii() and text.isdigit() and len(text) <= 15):
-            raise InvalidHeader("`x-min-epoch` is not a number")
-        wanted, waited, policy = int(text), 0.0, self._parts.policy
-        while policy.engine.epoch < wanted:
-            if waited >= HEAD_WAIT and wanted > policy.known:
-                raise EpochUnknown(f"the epoch `{wanted}` is beyond the last one that is known")
-            if waited >= EPOCH_WAIT:
-                raise Unavailable("the epoch is not reached yet", code="epoch_not_reached")
-            await self._parts.pause(EPOCH_STEP)
-            waited += EPOCH_STEP
-
     # --- how it ends ------------------------------------------------------------------------------------
 
     async def _refuse(self, exchange: Exchange, error: GatewardenError) -> web.Response:
         """The answer for an error. A decision that was taken must be on the disk before it is told."""
         if isinstance(error, Unauthenticated):
-            self._judge.refusals.unauthenticated(exchange.client, error.code, exchange.now_us)
+            self.judge.refusals.unauthenticated(exchange.client, error.code, exchange.now_us)
             self._parts.metrics.count("gatewarden_unauthenticated", error.code)
         elif isinstance(error, UpstreamError):
             self._parts.metrics.count("gatewarden_upstream_errors", error.code)
@@ -206,7 +198,7 @@ class Gateway:
         parts = self._parts
         wait = 1
         if error.code == "too_many_refusals":
-            wait = self._judge.refusals.seconds_left(exchange.now_us)
+            wait = self.judge.refusals.seconds_left(exchange.now_us)
         return answers.refusal(error, exchange, parts.policy.engine.epoch, parts.timer(), wait)
 
     def _finish(self, exchange: Exchange) -> None:
@@ -215,18 +207,18 @@ class Gateway:
         ended = parts.timer()
         record = exchange.record(parts.policy.engine, ended)
         if record is not None:
-            parts.journal.note(record)
-        metrics, name = parts.metrics, exchange.route_name
-        metrics.count("gatewarden_requests", name, _STATUS_CLASS[exchange.status // 100])
-        metrics.observe("gatewarden_request_seconds", ended - exchange.started, name)
-        if exchange.first_byte:
-            seconds = exchange.first_byte - exchange.started
-            metrics.observe("gatewarden_first_byte_seconds", seconds, name)
-        usage = exchange.usage
-        if usage.input is not None:
-            metrics.count("gatewarden_tokens", "input", by=usage.input)
-        if usage.output is not None:
-            metrics.count("gatewarden_tokens", "output", by=usage.output)
+            record_id = parts.journal.note(record)
+            if exchange.capture is not None and parts.payloads is not None:
+                parts.payloads.keep(record_id, exchange.now_us, exchange.capture)
+        started, usage = exchange.started, exchange.usage
+        parts.metrics.answered(
+            exchange.route_name,
+            _STATUS_CLASS[exchange.status // 100],
+            ended - started,
+            exchange.first_byte - started if exchange.first_byte else None,
+            usage.input,
+            usage.output,
+        )
 
 
 def _dialect(route: Route, headers: Mapping[str, str]) -> Dialect:

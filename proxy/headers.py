@@ -31,6 +31,9 @@ _KEY_HEADERS = ("x-api-key", "api-key")
 _METADATA_HEADERS = ("x-gatewarden-metadata", "x-tfy-metadata")
 _TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{1,{MAX_CREDENTIAL}}}\Z")  # RFC 6750 2.1: b68token
 _BEARER = re.compile(r"bearer +(\S+)\Z", re.IGNORECASE)
+_USUAL = re.compile(
+    rf"Bearer ([A-Za-z0-9._~+/=-]{{1,{MAX_CREDENTIAL}}})\Z"
+)  # what the two say together
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PORT = re.compile(r"(?:\[([^\]]+)\](?::\d{1,5})?|(\d+\.\d+\.\d+\.\d+):\d{1,5})\Z")
@@ -59,9 +62,14 @@ def credential_of(headers: Headers) -> str:
         ConflictingCredentials: two different values.
         Unauthenticated: `missing_credential` or `malformed_credential`.
     """
+    sent = headers.getall("authorization", [])
+    if len(sent) == 1 and "x-api-key" not in headers and "api-key" not in headers:
+        usual = _USUAL.match(sent[0])
+        if usual is not None:
+            return usual[1]
     found: set[str] = set()
     malformed = False
-    for value in headers.getall("authorization", []):
+    for value in sent:
         bearer = _BEARER.match(value.strip(" \t"))
         malformed |= bearer is None
         found.add(bearer[1] if bearer else value)
@@ -107,6 +115,8 @@ def request_id(headers: Headers, make: Callable[[], str]) -> str:
 
     One that holds a token is not taken: it would be written down for ever.
     """
+    if "x-request-id" not in headers:
+        return make()
     values = headers.getall("x-request-id", [])
     if len(values) == 1 and _REQUEST_ID.match(values[0]) and redact(values[0]) == values[0]:
         return values[0]
@@ -119,14 +129,9 @@ def metadata_of(headers: Headers) -> Mapping[str, str]:
     Raises:
         InvalidHeader: not such an object, a key twice, or something too long; the key is named.
     """
-    values = [
-        (name, value)
-        for name in _METADATA_HEADERS
-        if name in headers
-        for value in headers.getall(name, [])
-    ]
-    if not values:
+    if "x-gatewarden-metadata" not in headers and "x-tfy-metadata" not in headers:
         return NO_METADATA
+    values = [(name, value) for name in _METADATA_HEADERS for value in headers.getall(name, [])]
     name, text = values[0]
     if any(other != text for _, other in values):
         raise InvalidHeader(

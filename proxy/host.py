@@ -33,6 +33,7 @@ from identity.principal import CredentialKind
 from policies.change import Change, Source
 from policies.documents import LogWriter, User
 from policies.naming import FAMILY_OF_KIND
+from store import payload_spool
 from store.changes import ChangeLog
 from store.verify import VerifyReport
 
@@ -55,7 +56,12 @@ class Places:
 
     @property
     def records(self) -> Path:
-        return self.data / "records.db"
+        return self.data / "request-records.db"
+
+    @property
+    def payloads(self) -> Path:
+        """What was said in requests, sealed, on its way into the records."""
+        return payload_spool.beside(self.records)
 
     @property
     def public_key(self) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.providers.base import Headers
 
@@ -219,9 +219,12 @@ class HeaderFilter:
             kind = memo.get(name)
             if kind is None:
                 kind = self._learn_out(name)
-            if kind == _DROP:
+            if kind == _PASS:  # as most do
+                if value.isprintable() or _writable(value):
+                    kept.append(item)
+            elif kind == _DROP:
                 continue
-            if kind == _NAMES:
+            elif kind == _NAMES:
                 named += map(normal, value.split(","))
             elif value.isprintable() or _writable(value):
                 kept.append(item)
@@ -295,8 +298,7 @@ def _writable(value: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerFacts:
+class AnswerFacts(NamedTuple):
     """What an answer's headers say, and those that may pass on."""
 
     headers: Headers

@@ -24,7 +24,20 @@ from store.port import Store
 
 log = logs.get("inquiry")
 LENGTH = struct.Struct(">Q")
-NAMES = frozenset({"moment", "who", "can", "explain", "difference", "replay"})
+NAMES = frozenset(
+    {
+        "place",
+        "moment",
+        "who",
+        "can",
+        "explain",
+        "difference",
+        "replay",
+        "replayed",
+        "review",
+        "casbin",
+    }
+)
 
 # An answer: ("done", value), ("error", code, message, hint), or ("failed",) for what nobody expected.
 Said = tuple[Any, ...]
@@ -77,6 +90,8 @@ class _Worker:
         return self._questions
 
     async def close(self) -> None:
+        if self._questions is not None:
+            self._questions.close()
         if self._store is not None:
             await self._store.close()
 

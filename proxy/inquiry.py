@@ -18,7 +18,10 @@ from policies.change import Change, Plan
 from policies.difference import Difference
 from policies.replay import RecordedQuestion, Replay
 from proxy import children, logs
+from proxy.access_review import ReviewLine
+from proxy.casbin_rows import CasbinPiece
 from proxy.inquirer import LENGTH, frame
+from proxy.log_replay import PastQuestion, Replayed
 from proxy.questions import Asked, Page
 from store.errors import StoreUnavailable
 from store.past import ACCOUNTS, Moment, NoSuchMoment
@@ -152,17 +155,61 @@ class Inquiries:
         )
         return found
 
+    async def casbin(
+        self, *, at: int | datetime | None, people: bool, start: int, stamp: str
+    ) -> tuple[Moment, CasbinPiece]:
+        """One page of the policy at a moment for a stock Casbin; the first may have to read all of it."""
+        found: tuple[Moment, CasbinPiece] = await self._ask(
+            at,
+            "casbin",
+            first="place",
+            seconds=self._load_seconds,
+            people=people,
+            start=start,
+            stamp=stamp,
+        )
+        return found
+
+    async def review(
+        self, *, at: int | datetime | None, after: tuple[str, int], limit: int
+    ) -> tuple[Moment, tuple[ReviewLine, ...], tuple[str, int] | None]:
+        """One page of the access review of a moment, and where the next one begins."""
+        found: tuple[Moment, tuple[ReviewLine, ...], tuple[str, int] | None] = await self._ask(
+            at, "review", seconds=self._load_seconds, after=after, limit=limit
+        )
+        return found
+
+    async def replayed(self, questions: Sequence[PastQuestion]) -> Replayed:
+        """Recorded decisions, each asked again at the epoch of its record."""
+        found: Replayed = await self._ask(
+            None,
+            "replayed",
+            first="place",
+            seconds=self._load_seconds,
+            questions=tuple(questions),
+        )
+        return found
+
     # --- the process ----------------------------------------------------------------------------
 
-    async def _ask(self, at: int | datetime | None, name: str, **given: Any) -> Any:
+    async def _ask(
+        self,
+        at: int | datetime | None,
+        name: str,
+        *,
+        first: str = "moment",
+        seconds: float | None = None,
+        **given: Any,
+    ) -> Any:
         if self._waiting >= MOST_WAITING:
             raise QuestionsBusy("too many questions wait for their answer", hint="ask again later")
         self._waiting += 1
         try:
             async with self._lock:
                 self._rest(False)
-                moment: Moment = await self._exchange(self._load_seconds, "moment", {"at": at})
-                return await self._exchange(self._seconds, name, {"moment": moment, **given})
+                moment: Moment = await self._exchange(self._load_seconds, first, {"at": at})
+                asked = {"moment": moment, **given}
+                return await self._exchange(seconds or self._seconds, name, asked)
         finally:
             self._waiting -= 1
             self._rest(True)

@@ -6,7 +6,7 @@ starts on its way to the disk at once; whoever answers the caller waits for it (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from authz.conditions import Context
 from authz.decision import Decision, Reason
@@ -15,9 +15,10 @@ from authz.vocabulary import Action
 from identity.principal import Principal
 from proxy import models
 from proxy.errors import GatewayError
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, stamped_teams
 from proxy.facts import NO_FIELDS, Facts
 from proxy.parts import Parts
+from proxy.providers.base import Upstream
 from proxy.refusals import TOO_MANY, Refusals
 
 OPEN_BODY = frozenset({"body."})
@@ -40,8 +41,10 @@ class Judge:
         fields: Mapping[str, object],
         *,
         unbound: frozenset[str] = _BOUND,
-    ) -> None:
-        """Returns if `principal` may do `action` on the model called `name`.
+    ) -> Upstream | None:
+        """Returns if `principal` may do `action` on the model called `name`: the upstream that was decided on.
+
+        None: policy knows the model and the catalogue does not.
 
         Raises:
             ModelNotFound | AccessDenied | DecisionFailed: it may not.
@@ -53,18 +56,37 @@ class Judge:
         known = parts.catalogue.model(name)
         resource = known.id if known is not None else models.resource_of(name)
         facts = self._facts(exchange, principal, fields)
-        begun = parts.timer()
-        decision = parts.policy.engine.decide(
-            principal, action.value, resource, Context(lazy=facts, unbound=unbound)
-        )
-        took = parts.timer() - begun
-        exchange.decision = decision
-        parts.metrics.decided(decision.effect.value, decision.reason.value, action.value)
-        if not decision:
-            self._count(exchange, principal, decision)
-        self._record(exchange, principal, decision, action.value, resource, took)
+        context = Context(NO_FIELDS, facts, unbound)
+        decision = self.ask(exchange, principal, action, resource, context)
         if not decision:
             raise models.refusal(name, decision, parts.limits.contact, exchange.decision_id)
+        return known
+
+    def ask(
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        action: Action,
+        resource: str,
+        context: Context,
+        arguments: str = "",
+    ) -> Decision:
+        """The decision of one question, written down; `arguments` is the digest that its record keeps.
+
+        Raises:
+            GatewayError: `too_many_refusals`.
+        """
+        # `_value_` of an enum's member is a plain attribute, `value` two calls; both are the text.
+        parts, name = self._parts, action._value_
+        begun = parts.timer()
+        decision = parts.policy.engine.decide(principal, name, resource, context)
+        took = parts.timer() - begun
+        exchange.decision = decision
+        parts.metrics.decided(decision.effect._value_, decision.reason._value_, name)
+        if not decision:
+            self._count(exchange, principal, decision)
+        self._record(exchange, principal, decision, name, resource, took, arguments=arguments)
+        return decision
 
     def visible(
         self, exchange: Exchange, principal: Principal, action: Action, ids: Sequence[str]
@@ -74,30 +96,49 @@ class Judge:
         Raises:
             DecisionFailed: the list could not be made; half a list is no answer.
         """
-        parts = self._parts
-        engine = parts.policy.engine
-        facts = self._facts(exchange, principal, NO_FIELDS)
-        begun = parts.timer()
+        context = Context(lazy=self._facts(exchange, principal, NO_FIELDS), unbound=OPEN_BODY)
+        begun = self._parts.timer()
+        found = self.look(principal, action, ids, context)
+        took = self._parts.timer() - begun
+        self.listed(exchange, principal, action, models.ANY_MODEL, found, took)
+        return found
+
+    def look(
+        self, principal: Principal, action: Action, ids: Iterable[str], context: Context
+    ) -> tuple[str, ...]:
+        """As `visible`, for whoever writes it down later or looks on nobody's request.
+
+        Raises:
+            DecisionFailed.
+        """
         try:
-            found = engine.visible(
-                principal, action.value, ids, Context(lazy=facts, unbound=OPEN_BODY)
-            )
+            return self._parts.policy.engine.visible(principal, action.value, ids, context)
         except Exception as error:
             raise models.DecisionFailed("the list could not be made", hint="try again") from error
-        took = parts.timer() - begun
+
+    def listed(
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        action: Action,
+        container: str,
+        found: Sequence[str],
+        took: float,
+    ) -> None:
+        """Writes down that `found` is what was shown of `container`; `took` in seconds."""
+        engine = self._parts.policy.engine
         decision = exchange.decision = models.listing_decision(engine.epoch, engine.digest)
-        parts.metrics.decided(decision.effect.value, decision.reason.value, action.value)
+        self._parts.metrics.decided(decision.effect.value, decision.reason.value, action.value)
         self._record(
             exchange,
             principal,
             decision,
             action.value,
-            models.ANY_MODEL,
+            container,
             took,
             len(found),
             models.digest_of(found),
         )
-        return found
 
     def _facts(
         self, exchange: Exchange, principal: Principal, fields: Mapping[str, object]
@@ -131,8 +172,12 @@ class Judge:
         took: float,
         count: int = 0,
         result_digest: str = "",
+        arguments: str = "",
     ) -> None:
         journal = self._parts.journal
+        teams = exchange.teams
+        if teams is None:
+            teams = exchange.teams = stamped_teams(principal, self._parts.policy.engine)
         exchange.ticket = journal.append(
             decision_record(
                 decision,
@@ -147,6 +192,11 @@ class Judge:
                 resource=resource,
                 count=count,
                 result_digest=result_digest,
+                arguments=arguments,
+                # As the record of the request has them: by these a reader's scope finds it.
+                teams=teams,
+                owner_team=principal.owner_team or "",
+                pinned=exchange.pinned,
             )
         )
         journal.tick(exchange.now_us)  # write now, while the upstream is being called

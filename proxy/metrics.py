@@ -55,6 +55,16 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Answered requests by route and status class.",
         ("route", "status"),
     ),
+    "gatewarden_mcp_requests": (
+        "counter",
+        "MCP messages by method and what came of them.",
+        ("method", "outcome"),
+    ),
+    "gatewarden_mcp_listeners": (
+        "gauge",
+        "Open streams of MCP clients that wait for notifications.",
+        (),
+    ),
     "gatewarden_request_seconds": (
         "histogram",
         "Seconds from the first byte of a request to the last of its answer.",
@@ -84,6 +94,31 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Records of the journal that cannot be queried yet.",
         (),
     ),
+    "gatewarden_payloads": (
+        "counter",
+        "What was said in requests and was to be kept: kept, or lost and why.",
+        ("outcome",),
+    ),
+    "gatewarden_siem_events": (
+        "gauge",
+        "Events that this process has streamed to the security monitor since its start.",
+        (),
+    ),
+    "gatewarden_siem_failures": (
+        "gauge",
+        "Attempts in a row that the security monitor took no events.",
+        (),
+    ),
+    "gatewarden_checkpoint_copies": (
+        "gauge",
+        "Checkpoints that this process has copied to the second place since its start.",
+        (),
+    ),
+    "gatewarden_checkpoint_copy_failures": (
+        "gauge",
+        "Attempts in a row that a checkpoint could not be copied to the second place.",
+        (),
+    ),
     "gatewarden_policy_epoch": ("gauge", "Epoch that this process decides by.", ()),
     "gatewarden_policy_age_seconds": ("gauge", "Seconds since the last successful poll.", ()),
     "gatewarden_policy_rebuilds": (
@@ -95,6 +130,11 @@ METRICS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "gatewarden_replicas_lowest_epoch": (
         "gauge",
         "Lowest epoch that one of them has applied.",
+        (),
+    ),
+    "gatewarden_clock_skew_seconds": (
+        "gauge",
+        "Seconds between the clock here and the store's.",
         (),
     ),
     "gatewarden_up": ("gauge", "1 while the process is ready.", ()),
@@ -111,6 +151,9 @@ _WORST_IS_LEAST = frozenset(
 )
 
 Snapshot = dict[str, list[Any]]
+_Series = dict[tuple[str, ...], list[float]]
+
+_INPUT, _OUTPUT = ("input",), ("output",)
 
 
 class Metrics:
@@ -120,11 +163,15 @@ class Metrics:
         self._counts: dict[str, dict[tuple[str, ...], float]] = {
             name: {} for name, (kind, _, _) in METRICS.items() if kind == "counter"
         }
-        self._buckets: dict[str, dict[tuple[str, ...], list[float]]] = {
+        self._buckets: dict[str, _Series] = {
             name: {} for name, (kind, _, _) in METRICS.items() if kind == "histogram"
         }
         self._gauges: dict[str, Callable[[], float]] = {}
         self._decisions = self._counts["gatewarden_decisions"]
+        self._requests = self._counts["gatewarden_requests"]
+        self._tokens = self._counts["gatewarden_tokens"]
+        self._seconds = self._buckets["gatewarden_request_seconds"]
+        self._first_bytes = self._buckets["gatewarden_first_byte_seconds"]
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         """Add `by` to a counter."""
@@ -136,14 +183,33 @@ class Metrics:
         key = (effect, reason, action)
         self._decisions[key] = self._decisions.get(key, 0) + 1
 
+    def answered(
+        self,
+        route: str,
+        status: str,
+        seconds: float,
+        first_byte: float | None,
+        taken: int | None,
+        made: int | None,
+    ) -> None:
+        """Count one request that was answered, in one call, since each of them makes it.
+
+        `first_byte` in seconds, None if there was none; `taken` and `made` are its tokens, None if unknown.
+        """
+        requests, key, of_route = self._requests, (route, status), (route,)
+        requests[key] = requests.get(key, 0) + 1
+        _put(self._seconds, of_route, seconds)
+        if first_byte is not None:
+            _put(self._first_bytes, of_route, first_byte)
+        tokens = self._tokens
+        if taken is not None:
+            tokens[_INPUT] = tokens.get(_INPUT, 0) + taken
+        if made is not None:
+            tokens[_OUTPUT] = tokens.get(_OUTPUT, 0) + made
+
     def observe(self, name: str, seconds: float, *labels: str) -> None:
-        """Put `seconds` into a histogram; the last two cells are the count above all bounds and the sum."""
-        series = self._buckets[name]
-        cells = series.get(labels)
-        if cells is None:
-            cells = series[labels] = [0.0] * (len(SECONDS) + 2)
-        cells[bisect_left(SECONDS, seconds)] += 1
-        cells[-1] += seconds
+        """Put `seconds` into a histogram."""
+        _put(self._buckets[name], labels, seconds)
 
     def gauge(self, name: str, read: Callable[[], float]) -> None:
         """Read gauge `name` with `read` at each scrape."""
@@ -161,6 +227,15 @@ class Metrics:
         for name, read in self._gauges.items():
             found[name] = [[[], float(read())]]
         return found
+
+
+def _put(series: _Series, labels: tuple[str, ...], seconds: float) -> None:
+    """Into a histogram; the last two cells are the count above all bounds and the sum."""
+    cells = series.get(labels)
+    if cells is None:
+        cells = series[labels] = [0.0] * (len(SECONDS) + 2)
+    cells[bisect_left(SECONDS, seconds)] += 1
+    cells[-1] += seconds
 
 
 def merge(snapshots: Iterable[Snapshot]) -> dict[str, dict[tuple[str, ...], Any]]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from proxy.body import MAX_DEPTH
 from proxy.headers import Network
 from proxy.outbound import Outbound
+from proxy.payloads import Payloads
 from proxy.ports import Authenticates, Counts, Journal, Models, PinsMetadata, Policy
 from proxy.stateful import MemoryState, State
 
@@ -47,6 +48,7 @@ class Parts:
     outbound: Outbound
     metrics: Counts
     state: State = field(default_factory=MemoryState)
+    payloads: Payloads | None = None  # None: nothing of what is said is kept
     limits: Limits = field(default_factory=Limits)
     clock: Callable[[], datetime] = utc_now
     timer: Callable[[], float] = time.perf_counter

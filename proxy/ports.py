@@ -105,4 +105,13 @@ class Counts(Protocol):
 
     def count(self, name: str, *labels: str, by: float = 1) -> None: ...
     def decided(self, effect: str, reason: str, action: str) -> None: ...
+    def answered(
+        self,
+        route: str,
+        status: str,
+        seconds: float,
+        first_byte: float | None,
+        taken: int | None,
+        made: int | None,
+    ) -> None: ...
     def observe(self, name: str, seconds: float, *labels: str) -> None: ...

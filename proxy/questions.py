@@ -24,6 +24,9 @@ from authz.search import who as search_who
 from policies.change import Plan
 from policies.difference import Difference, difference
 from policies.replay import RecordedQuestion, Replay, replay
+from proxy.access_review import AccessReview, ReviewLine
+from proxy.casbin_rows import CasbinPiece, CasbinRows
+from proxy.log_replay import PastQuestion, Replayed, replay_past
 from store.past import ACCOUNTS, Held, Moment, Past, account_id, bound_of
 from store.port import Store
 from store.provenance import Written, written_by
@@ -61,6 +64,12 @@ class Questions:
         """`store` is open."""
         self._store = store
         self._past = Past(store, model_text)
+        self._casbin = CasbinRows(store, model_text)
+        self._review = AccessReview(store)
+
+    async def place(self, at: int | datetime | None) -> Moment:
+        """The place in the log, and nothing else. Raises: NoSuchMoment, StoreError."""
+        return await self._past.moment(at)
 
     async def moment(self, at: int | datetime | None) -> Moment:
         """The place in the log, with policy as it was there at hand. Raises: NoSuchMoment, StoreError."""
@@ -178,6 +187,29 @@ class Questions:
                 bound_after=_bounds_after(held, plan).get,
             ),
         )
+
+    async def casbin(
+        self, moment: Moment, *, people: bool, start: int, stamp: str
+    ) -> tuple[Moment, CasbinPiece]:
+        """One page of the policy of `moment` for a stock Casbin. It needs no engine."""
+        piece = await self._casbin.piece(moment, people=people, start=start, stamp=stamp)
+        return moment, piece
+
+    async def review(
+        self, moment: Moment, *, after: tuple[str, int], limit: int
+    ) -> tuple[Moment, tuple[ReviewLine, ...], tuple[str, int] | None]:
+        """One page of who has what, through what, since when, granted by whom."""
+        held = await self._past.held(moment)
+        lines, following = await self._review.page(held, after=after, limit=limit)
+        return moment, lines, following
+
+    async def replayed(self, moment: Moment, *, questions: Sequence[PastQuestion]) -> Replayed:
+        """Recorded decisions, each asked again at the epoch of its record, whatever the moment."""
+        return await replay_past(self._past, questions)
+
+    def close(self) -> None:
+        """Lets go of what is kept between pages."""
+        self._casbin.close()
 
     def _moving(self, held: Held, work: Callable[[], T]) -> T:
         """What `work` gives, which moves the engine and moves it back."""

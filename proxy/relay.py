@@ -8,7 +8,7 @@ is; what is read from it (usage, a response's id) is read beside it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -27,13 +27,13 @@ from proxy.providers.base import Operation, Upstream, UpstreamError, UpstreamTim
 from proxy.routes import ModelIn, Route
 from proxy.stream import OpenStreams, Relay
 from proxy.usage import Meter, of_json, response_id, response_id_in
+from proxy.whole import WholeAnswer
 
 MAX_ERROR = 1 << 20  # bytes of an upstream's error that are passed on
 _EVENTS = "text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A body, read strictly and judged for what it refers to."""
 
     raw: bytes
@@ -62,8 +62,11 @@ class ModelRelay:
         assert operation is not None
         asked = await self._read(exchange, route, operation)
         found = asked.found
-        self._judge.decide(exchange, principal, route.action, found.model, found.fields)
-        upstream = self._upstream(exchange, found.model)
+        upstream = self._judge.decide(exchange, principal, route.action, found.model, found.fields)
+        if upstream is None:  # policy knows the model and the catalogue does not: ours to mend
+            raise Unavailable("the model cannot be reached at the moment")
+        exchange.model = upstream.id.partition(":")[2]  # as it was decided
+        exchange.upstream = upstream
         if asked.references:
             await self._stateful.check(
                 principal.id, upstream.account, asked.references, exchange.now
@@ -75,6 +78,8 @@ class ModelRelay:
             outgoing = multipart.splice(
                 asked.raw, found, upstream.model_id, headers["content-type"]
             )
+        if self._parts.payloads is not None:
+            self._parts.payloads.begin(exchange, principal, self._parts.policy.engine, asked.raw)
         if route.side_effect:
             await exchange.settle()
         exchange.upstream_at = self._parts.timer()
@@ -105,19 +110,6 @@ class ModelRelay:
         found = body.scan(raw, limits.body_depth)
         return Asked(raw, found, stateful.references(operation, found.fields, found.watched))
 
-    def _upstream(self, exchange: Exchange, name: str) -> Upstream:
-        """The upstream of a model that was allowed.
-
-        Raises:
-            Unavailable: policy knows the model and the catalogue does not; ours to mend.
-        """
-        upstream = self._parts.catalogue.model(name)
-        if upstream is None:
-            raise Unavailable("the model cannot be reached at the moment")
-        exchange.model = upstream.id.partition(":")[2]  # as it was decided
-        exchange.upstream = upstream
-        return upstream
-
     async def _whole(
         self,
         exchange: Exchange,
@@ -125,10 +117,12 @@ class ModelRelay:
         principal: Principal,
         upstream: Upstream,
         answer: Answer,
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         """An answer that is sent in one piece; every error of an upstream is one."""
         failed = answer.status >= 400
         raw = await answer.read(MAX_ERROR if failed else None)
+        if exchange.capture is not None:
+            exchange.capture.whole(raw, _type_of(answer))
         if not failed:
             exchange.usage = of_json(raw)
             if operation is Operation.RESPONSES:
@@ -139,8 +133,10 @@ class ModelRelay:
         if failed:
             headers[answers.SOURCE] = "upstream"
             exchange.error = "upstream_status"
-        exchange.status = answer.status
-        return web.Response(status=answer.status, body=raw, headers=headers)
+        status = exchange.status = answer.status
+        if WholeAnswer.fits(exchange.request, status):
+            return WholeAnswer(status, headers, raw)
+        return web.Response(status=status, body=raw, headers=headers)
 
     async def _streamed(
         self,
@@ -164,7 +160,8 @@ class ModelRelay:
         response = web.StreamResponse(status=answer.status, headers=headers)
         exchange.status = answer.status
         exchange.stream = True
-        meter = Meter()
+        capture = exchange.capture
+        meter = Meter() if capture is None else capture.meter(_type_of(answer))
         relay = Relay(exchange.request, response, meter, events)
         longest = self._parts.limits.stream_seconds
         seconds = longest
@@ -209,6 +206,10 @@ class ModelRelay:
     ) -> None:
         if id is not None:
             await self._stateful.remember(principal.id, upstream.account, id, exchange.now)
+
+
+def _type_of(answer: Answer) -> str:
+    return next((value for name, value in answer.headers if name.lower() == "content-type"), "")
 
 
 def _ended(reason: str) -> GatewayError:

@@ -5,17 +5,20 @@ The settings are seen through protocols, so that this side of the house does not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from identity.directory import Directory
 from identity.first_admin import FirstAdmin
 from identity.pins import Pins
 from proxy.catalogue import Catalogue
+from proxy.erasing import Erasing
 from proxy.inquiry import Inquiries
+from proxy.mcp.auth.parts import AuthParts
 from proxy.metrics import Metrics
+from proxy.record_access import RecordAccess
+from proxy.tails import Tails
 from store.changes import ChangeLog
 from store.journal import Journal
 from store.replicas import Replicas
@@ -53,6 +56,13 @@ class SettingsOf(Protocol):
     def policy(self) -> PolicyOf: ...
 
 
+class PayloadsOf(Protocol):
+    """Opens what was said in a request, as it lies in the records store."""
+
+    def opened(self, record_id: str, sealed: bytes) -> object:
+        """Its JSON value. Raises: SealBroken."""
+
+
 class Clock:
     """The time of the process, in UTC; tests hand in one that stands still."""
 
@@ -79,4 +89,8 @@ class Runtime:
     clock: Clock
     replicas: Replicas | None = None  # None: this process is the only one
     inquiries: Inquiries | None = None  # None: long questions are not answered here
-    records: Path | None = None  # the record store's file, for questions about past decisions
+    records: RecordAccess | None = None  # None: no records can be read here
+    mcp_auth: AuthParts | None = None  # None: MCP is not served
+    erasing: Erasing | None = None  # None: nothing can be erased here
+    payloads: PayloadsOf | None = None  # None: no payload can be read here
+    tails: Tails = field(default_factory=Tails)

@@ -1,7 +1,7 @@
-"""A provider account's credential: from a reference in its document to the value that is sent.
+"""A document's credential: from a reference in a provider account or MCP server to the value that is sent.
 
 `env:NAME` under a fixed prefix or from a fixed list, `file:name` in one fixed folder, `secret:<id>` through
-the store's unsealer. Values live in memory only, per account, and go when the account's document
+the store's unsealer. Values live in memory only, per account or server, and go when its document
 changes. Nothing here is ever logged: errors name the account, their cause the reference, never a value.
 """
 
@@ -41,6 +41,7 @@ _LOOPBACK = re.compile(r"127\.[0-9.]+\Z|localhost\Z|::1\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})*\Z")
 _VALUE = re.compile(r"[\x21-\x7e]+\Z")
+_TEXT = re.compile(r"[\x20-\x7e]+\Z")  # a whole header value, as `Bearer …`
 _KEY_ID = re.compile(r"[A-Z0-9]{16,128}\Z")
 
 Unseal = Callable[[str], Awaitable[str]]
@@ -81,6 +82,12 @@ class SecretRules:
         return cls(names=found, folder=folder)
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    value: str = field(repr=False)
+    until: float | None
+
+
 @dataclass(slots=True)
 class _Held:
     auth: Auth
@@ -105,14 +112,17 @@ class Secrets:
         self._unseal = unseal
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._held: dict[str, _Held] = {}
+        self._texts: dict[tuple[str, str, frozenset[str]], _Text] = {}
         self._forgets = 0
 
     def __repr__(self) -> str:
         return f"<Secrets of {len(self._held)} accounts>"
 
     def forget(self, account: str) -> None:
-        """Drops what is held for `account`; called at each change of its document."""
+        """Drops what is held for `account` (or an MCP server's id); called at each change of its document."""
         self._held.pop(account, None)
+        for key in [key for key in self._texts if key[0] == account]:
+            del self._texts[key]
         self._forgets += 1
 
     async def warm(self, upstreams: Iterable[Upstream]) -> list[str]:
@@ -126,15 +136,9 @@ class Secrets:
                     failed.append(upstream.account)
         return failed
 
-    async def resolve(self, upstream: Upstream) -> Secret | None:
-        """The credential of the upstream's account, or None if the document has none.
-
-        Raises:
-            CredentialMissing: it does not resolve. The public text names the account only.
-        """
+    def held(self, upstream: Upstream) -> Secret | None:
+        """The credential of the upstream's account if it is here; None: `resolve` has to be asked."""
         auth = upstream.auth
-        if auth is None:
-            return None
         held = self._held.get(upstream.account)
         # INVARIANT: a held value serves only the address and the reference that it was resolved for.
         if (
@@ -144,6 +148,20 @@ class Secrets:
             and (held.until is None or self._clock() < held.until)
         ):
             return held.secret
+        return None
+
+    async def resolve(self, upstream: Upstream) -> Secret | None:
+        """The credential of the upstream's account, or None if the document has none.
+
+        Raises:
+            CredentialMissing: it does not resolve. The public text names the account only.
+        """
+        auth = upstream.auth
+        if auth is None:
+            return None
+        held = self.held(upstream)
+        if held is not None:
+            return held
         before = self._forgets
         try:
             secret = await self._secret(auth, upstream.origins)
@@ -155,6 +173,28 @@ class Secrets:
         if before == self._forgets:  # else the document may have changed meanwhile: do not hold it
             self._hold(upstream.account, auth, upstream.origins, secret)
         return secret
+
+    async def text(self, owner: str, reference: str, origins: frozenset[str]) -> str:
+        """What one reference in the document of `owner` (an MCP server's id) stands for.
+
+        It may be a whole header value, so unlike a key it may hold spaces. Held as keys are, and only for
+        the addresses that it was resolved for.
+
+        Raises:
+            SecretProblem: it does not resolve; for the log only.
+        """
+        key = (owner, reference, origins)
+        held = self._texts.get(key)
+        if held is not None and (held.until is None or self._clock() < held.until):
+            return held.value
+        before = self._forgets
+        value = await self._value(reference, origins, _TEXT)
+        if before == self._forgets:
+            while len(self._texts) >= MAX_ACCOUNTS and key not in self._texts:
+                del self._texts[next(iter(self._texts))]
+            until = self._clock() + FILE_SECONDS if reference.startswith("file:") else None
+            self._texts[key] = _Text(value, until)
+        return value
 
     def _hold(self, account: str, auth: Auth, origins: frozenset[str], secret: Secret) -> None:
         while len(self._held) >= MAX_ACCOUNTS and account not in self._held:
@@ -175,7 +215,9 @@ class Secrets:
             None if token is None else await self._value(token, origins),
         )
 
-    async def _value(self, reference: str, origins: frozenset[str]) -> str:
+    async def _value(
+        self, reference: str, origins: frozenset[str], form: re.Pattern[str] = _VALUE
+    ) -> str:
         scheme, colon, name = reference.partition(":")
         if not colon:
             raise SecretProblem("the document holds no reference")
@@ -189,7 +231,7 @@ class Secrets:
             raise SecretProblem("the document holds no reference")
         value = value.strip()
         # Anything else would break, or split, a header line.
-        if not _VALUE.match(value) or len(value) > MAX_VALUE:
+        if not form.match(value) or len(value) > MAX_VALUE:
             raise SecretProblem(f"`{scheme}:{name}` is empty or cannot stand in a header")
         return value
 

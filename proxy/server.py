@@ -16,7 +16,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from proxy import logs
-from proxy.gateway import Gateway
+from proxy.gateway import Gateway, is_mcp
 
 log = logs.get("server")
 
@@ -34,7 +34,7 @@ class DataRequest(web.BaseRequest):
 class _Connection(web.RequestHandler):
     """One connection; its own errors are answered in JSON."""
 
-    __slots__ = ("_gateway",)
+    __slots__ = ("_gateway", "_held")
 
     def __init__(self, manager: Server, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -49,6 +49,20 @@ class _Connection(web.RequestHandler):
             auto_decompress=False,
         )
         self._gateway = gateway
+        self._held = False
+
+    def pause_reading(self) -> None:
+        """A body fills up faster than it is read."""
+        self._held = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """There is room again. Asked after each read of a body, most of which nothing was held back for:
+        the parser would then be started for nothing.
+        """
+        if self._held:
+            self._held = False
+            super().resume_reading(resume_parser)
 
     def handle_error(
         self,
@@ -61,6 +75,8 @@ class _Connection(web.RequestHandler):
 
         The text of a parser's `exc` repeats bytes of the caller, so it stays here.
         """
+        if isinstance(exc, ConnectionError):
+            raise exc  # the caller is gone: its record is written, and there is nobody to answer
         if status >= 500:
             log.error("unexpected_error", exc_info=exc)
         if request.writer.output_size > 0:
@@ -97,10 +113,11 @@ class Server(web.Server):
             return DataRequest(message, payload, protocol, writer, task, self._loop)
         return self._control_request(message, payload, protocol, writer, task)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        # Hands on what it would else await: a coroutine between is resumed at each step of a request.
         if type(request) is DataRequest:
-            return await self._gateway.handle(request)
-        return await self._control_handler(request)
+            return self._gateway.handle(request)
+        return self._control_handler(request)
 
 
 def _is_data(target: str) -> bool:
@@ -108,7 +125,7 @@ def _is_data(target: str) -> bool:
     if target.startswith(DATA_PREFIX):
         return True
     if target.startswith("/"):
-        return target.partition("?")[0] == "/v1"
+        return target.partition("?")[0] == "/v1" or is_mcp(target)
     # RFC 9112 3.2.2, 3.2.4: absolute form, authority form and `*`. No tool of the control plane
     # sends them, so the strict table answers.
     return True

@@ -16,7 +16,14 @@ from typing import Any
 from conf.settings import Settings
 from identity.first_start import Keys
 from proxy import children, doctor, host, logs, shipping
-from proxy.app import bootstrap, keys_of, own_url, running
+from proxy.app import (
+    bootstrap_for_workers,
+    keys_of,
+    own_url,
+    published,
+    records_place,
+    running,
+)
 from proxy.chores import TICK_SECONDS
 from proxy.host import Places
 from proxy.runtime import Clock
@@ -50,13 +57,20 @@ def serve(settings: Settings) -> int:
     settings = settings.model_copy(update={"port": port})
     try:
         keys = keys_of(settings)
-        for line in asyncio.run(bootstrap(settings, keys, Clock())):
-            print(line, flush=True)
         if settings.workers == 1:
-            return _run(_serve_one(settings, keys, slot=0, reuse_port=True), settings)
+            for line in published(settings, keys):
+                _show(line)
+            one = _serve_one(settings, keys, slot=0, reuse_port=True, shows=_show)
+            return _run(one, settings)
+        for line in asyncio.run(bootstrap_for_workers(settings, keys, Clock())):
+            _show(line)
         return asyncio.run(_supervise(settings))
     finally:
         held.close()
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)
 
 
 def _run(work: Any, settings: Settings) -> int:
@@ -78,7 +92,14 @@ def _run(work: Any, settings: Settings) -> int:
     return code
 
 
-async def _serve_one(settings: Settings, keys: Keys, *, slot: int, reuse_port: bool) -> int:
+async def _serve_one(
+    settings: Settings,
+    keys: Keys,
+    *,
+    slot: int,
+    reuse_port: bool,
+    shows: Callable[[str], None] | None = None,
+) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,7 +109,7 @@ async def _serve_one(settings: Settings, keys: Keys, *, slot: int, reuse_port: b
         if supervisor is None:
             await stack.enter_async_context(_shipping(settings))
         process = await stack.enter_async_context(
-            running(settings, keys, slot=slot, reuse_port=reuse_port, ships=False)
+            running(settings, keys, slot=slot, reuse_port=reuse_port, ships=False, shows=shows)
         )
         log.info("serving", url=own_url(settings), slot=slot, epoch=process.runtime.changes.head)
         while not stopping.is_set():
@@ -124,4 +145,5 @@ async def _supervise(settings: Settings) -> int:
 def _shipping(settings: Settings) -> contextlib.AbstractAsyncContextManager[None]:
     """The process that ships records, until the block ends: the last to end, so that it sees all."""
     places = Places(settings.data)
-    return shipping.kept(places.journal, places.records, settings.log_level)
+    place = records_place(settings)
+    return shipping.kept(places.journal, place.file, settings.log_level, place.uri)

@@ -1,8 +1,8 @@
 """Shipping beside serving: records reach the record store from a process of its own.
 
 Checking lines and filling indexes costs more than a request may, so whoever serves keeps one child for
-it (`kept`), niced; the lock beside the store makes it the only one of an installation. The child (`main`)
-needs no settings and no keys, and ends with its parent. `Inline` ships in this process instead: for
+it (`kept`), niced; the lock in the data folder makes it the only one of this journal. The child (`main`)
+needs no settings and no keys, is told the address of a server through a pipe, and ends with its parent. `Inline` ships in this process instead: for
 tests, and where no child may be started. How lines are shipped: `store/shipper.py`.
 """
 
@@ -20,12 +20,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from proxy import children, logs
-from store.records import RecordFile, RecordStore, RecordsUnavailable
+from store import payload_spool
+from store.aggregates import ColumnStore
+from store.aggregating import columns_at
+from store.errors import StoreError
+from store.intake import Intake
+from store.request_records import RequestRecords, Shelves
+from store.shelving import Place
 from store.shipper import Lease, Shipper
 
 QUIET_SECONDS = 0.25  # between two passes
 BUSY_SECONDS = 1.0  # after a large one: what is written together costs less
 BUSY_RECORDS = 500
+SEALED_AT_ONCE = 4  # pieces whose columns are made in one pass
 TROUBLE_SECONDS = 5.0  # after one that failed
 LAST_SECONDS = 5.0  # what a child that is told to end may still take to ship the rest
 NICE = 10
@@ -36,15 +43,15 @@ log = logs.get("shipping")
 
 
 def lease_of(records: Path) -> Lease:
-    """The right to ship into a record store."""
+    """The right to ship into a record store; for a server, that of the journal beside this name."""
     return Lease(records.with_suffix(".lock"))
 
 
 def prepare(records: Path) -> None:
-    """Makes the record store, so that a query finds one from the start. Blocking."""
+    """Makes the file of records, so that a query finds one from the start. Blocking."""
     try:
-        RecordFile(records).close()
-    except (RecordsUnavailable, OSError) as error:
+        Place(records).open().close()
+    except (StoreError, OSError) as error:
         log.warning("the record store cannot be made", cause=str(error.__cause__ or error))
 
 
@@ -54,12 +61,13 @@ def prepare(records: Path) -> None:
 class Inline:
     """Ships in threads of this process, unless another one ships."""
 
-    def __init__(self, journal: Path, records: Path) -> None:
+    def __init__(self, journal: Path, records: Path, uri: str = "") -> None:
         self._journal = journal
-        self._path = records
+        self._place = Place(records, uri)
         self._lease = lease_of(records)
-        self._store: RecordStore | None = None
+        self._store: RequestRecords | None = None
         self._shipper: Shipper | None = None
+        self._columns: ColumnStore | None = None
 
     async def step(self) -> None:
         """One pass."""
@@ -67,17 +75,23 @@ class Inline:
         try:
             if self._lease.take():
                 if self._store is None:
-                    self._store = await RecordStore.open(self._path)
+                    self._store = await asyncio.to_thread(self._place.records)
                 await self._store.work(self._pass)
-        except (RecordsUnavailable, OSError) as error:
+        except (StoreError, OSError) as error:
             log.warning("records are not shipped", cause=str(error))
 
-    def _pass(self, file: RecordFile) -> None:
+    def _pass(self, shelves: Shelves) -> None:
         if self._shipper is None:
-            self._shipper = Shipper(self._journal, file)
+            self._shipper = Shipper(self._journal, Intake(shelves))
         self._shipper.run_once()
+        payload_spool.ship(payload_spool.beside(self._place.file), shelves)
+        if self._columns is None:
+            self._columns = columns_at(self._place)
+        self._columns.seal(SEALED_AT_ONCE)
 
     async def close(self) -> None:
+        if self._columns is not None:
+            await asyncio.to_thread(self._columns.close)
         if self._store is not None:
             await self._store.close()
         self._lease.release()
@@ -87,9 +101,12 @@ class Inline:
 
 
 @contextlib.asynccontextmanager
-async def kept(journal: Path, records: Path, level: str) -> AsyncIterator[None]:
-    """Keeps a child that ships until the block ends; then it ships the rest and is ended."""
-    keeper = _Keeper(journal, records, level)
+async def kept(journal: Path, records: Path, level: str, uri: str = "") -> AsyncIterator[None]:
+    """Keeps a child that ships until the block ends; then it ships the rest and is ended.
+
+    It ships into the file `records`, or with `uri` to that server.
+    """
+    keeper = _Keeper(journal, records, level, uri)
     failed: Exception | None = None
     async with asyncio.TaskGroup() as group:
         group.create_task(keeper.run())
@@ -106,13 +123,16 @@ async def kept(journal: Path, records: Path, level: str) -> AsyncIterator[None]:
 class _Keeper:
     """Starts the child again whenever it dies. That it cannot run is no reason not to serve."""
 
-    def __init__(self, journal: Path, records: Path, level: str) -> None:
+    def __init__(self, journal: Path, records: Path, level: str, uri: str) -> None:
+        # An argument is read by everybody on the host: what may hold a password goes through a pipe.
+        self._told = uri.encode()
         self._arguments = [
             *children.command("proxy.shipping"),
             f"--journal={journal}",
             f"--records={records}",
             f"--parent={os.getpid()}",
             f"--level={level}",
+            *(["--server"] if uri else []),
         ]
         self._ending = asyncio.Event()
         self._child: asyncio.subprocess.Process | None = None
@@ -128,7 +148,7 @@ class _Keeper:
                 child = await asyncio.create_subprocess_exec(
                     *self._arguments,
                     env=children.variables(private=False),
-                    stdin=asyncio.subprocess.DEVNULL,
+                    stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.DEVNULL,
                 )
             except Exception:
@@ -137,6 +157,7 @@ class _Keeper:
                 self._child = child
                 if self._ending.is_set():
                     child.terminate()
+                await self._tell(child)
                 code = await child.wait()
                 if not self._ending.is_set():
                     log.error("the shipping process died and is started again", code=code)
@@ -144,6 +165,13 @@ class _Keeper:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RESTARTS[min(failures, len(RESTARTS)) - 1]):
                     await self._ending.wait()
+
+    async def _tell(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stdin is not None
+        with contextlib.suppress(OSError):  # it died at once: that is seen by who waits for it
+            child.stdin.write(self._told)
+            await child.stdin.drain()
+        child.stdin.close()
 
     async def end(self) -> None:
         """Tells the child to end, and waits until it has."""
@@ -167,12 +195,13 @@ class _Keeper:
 class _Work:
     """The store and the shipper of the child; opened when first needed, and anew after a failure."""
 
-    def __init__(self, journal: Path, records: Path) -> None:
+    def __init__(self, journal: Path, place: Place) -> None:
         self._journal = journal
-        self._records = records
-        self._lease = lease_of(records)
-        self._file: RecordFile | None = None
+        self._place = place
+        self._lease = lease_of(place.file)
+        self._shelves: Shelves | None = None
         self._shipper: Shipper | None = None
+        self._columns: ColumnStore | None = None
         self._trouble = ""
 
     def once(self) -> float:
@@ -180,7 +209,7 @@ class _Work:
         try:
             pause = self._pass()
             trouble = ""
-        except (RecordsUnavailable, OSError) as error:
+        except (StoreError, OSError) as error:
             self.close()
             pause, trouble = TROUBLE_SECONDS, str(error.__cause__ or error)
         if trouble != self._trouble:
@@ -194,25 +223,32 @@ class _Work:
     def _pass(self) -> float:
         if not self._lease.take():
             return BUSY_SECONDS  # another process ships; it may end at any time
-        if self._file is None or self._shipper is None:
-            self._file = RecordFile(self._records)
-            self._shipper = Shipper(self._journal, self._file)
+        if self._shelves is None or self._shipper is None:
+            self._shelves = self._place.open()
+            self._shipper = Shipper(self._journal, Intake(self._shelves))
         shipped = self._shipper.run_once()
         if shipped.broken:
             log.error("broken lines are left out: verify the log", lines=shipped.broken)
-        if not shipped.done:
+        said = payload_spool.beside(self._place.file)
+        payload_spool.ship(said, self._shelves)
+        if self._columns is None:
+            self._columns = columns_at(self._place)
+        sealed = self._columns.seal(SEALED_AT_ONCE)
+        if not shipped.done or payload_spool.waiting(said) or sealed == SEALED_AT_ONCE:
             return 0.0
         return BUSY_SECONDS if shipped.records > BUSY_RECORDS else QUIET_SECONDS
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = self._shipper = None
+        if self._columns is not None:
+            self._columns.close()
+        if self._shelves is not None:
+            self._shelves.close()
+        self._columns = self._shelves = self._shipper = None
 
 
-def ship(journal: Path, records: Path, stop: threading.Event, alone: Callable[[], bool]) -> None:
+def ship(journal: Path, place: Place, stop: threading.Event, alone: Callable[[], bool]) -> None:
     """Ships until `stop` is set, and then what is left; or until nobody is there any more (`alone`)."""
-    work = _Work(journal, records)
+    work = _Work(journal, place)
     while not stop.is_set() and not alone():
         stop.wait(work.once())
     until = time.monotonic() + LAST_SECONDS
@@ -231,10 +267,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--level", default="info")
+    parser.add_argument("--server", action="store_true", help="the URI comes on standard input")
     given = parser.parse_args(arguments)
     logs.configure(given.level)
     os.nice(NICE)
-    ship(given.journal, given.records, stop, lambda: os.getppid() != given.parent)
+    place = Place(given.records, sys.stdin.read() if given.server else "")
+    ship(given.journal, place, stop, lambda: os.getppid() != given.parent)
 
 
 if __name__ == "__main__":

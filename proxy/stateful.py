@@ -28,6 +28,18 @@ KEPT = timedelta(days=30)  # how long providers keep a stored response
 MAX_ENTRIES = 100_000
 MAX_TOOL_DEPTH = 8
 
+# Every field of the top level that is looked at below.
+_REFERRING = frozenset(
+    {
+        "container",
+        "conversation",
+        "input",
+        "mcp_servers",
+        "previous_response_id",
+        "prompt",
+        "tools",
+    }
+)
 _REMOTE_HINT = "register the server here and let your own client call its tools"
 _RESPONSE_ID = re.compile(r"[A-Za-z0-9_-]{1,256}\Z")
 
@@ -111,6 +123,8 @@ def references(
         UnsupportedField: a field refers to what belongs to the account and to no caller.
         InvalidBody: a field that must be read has a type that cannot be.
     """
+    if not watched and _REFERRING.isdisjoint(fields):
+        return []
     if fields.get("mcp_servers"):
         raise RemoteToolRefused(
             "`mcp_servers` would have the provider call servers that nobody decided on",

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from json import JSONDecoder
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,8 +23,7 @@ _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[A-Za-z0-9_-]{1,250})"')
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens as the provider counted them; None = it did not say."""
 
     input: int | None = None

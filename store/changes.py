@@ -21,7 +21,7 @@ from policies.compile import STRUCTURE_ROWS
 from policies.documents import Document
 from policies.errors import Conflict, Problem
 from policies.estate import Names
-from store.committing import ATTEMPTS, Committer
+from store.committing import ATTEMPTS, Committer, Draft
 from store.errors import HeadMoved, StoreError, StoreRestored, StoreUnavailable
 from store.feed import POLL_SECONDS, Alarm, Applier, Clock, Feed, Snapshot
 from store.memory import Revocation
@@ -114,7 +114,8 @@ class ChangeLog(Reading):
         change = Change(
             "host", Source.SHIPPED, "start", tuple(puts), comment="shipped with this version"
         )
-        plan, vault = await self._committer.planned(change, None, Context())
+        draft = await self._committer.planned(change, None, Context())
+        plan = draft.plan
         wanted = frozenset(STRUCTURE_ROWS)
         added, removed = wanted - self._feed.structure, self._feed.structure - wanted
         if plan.empty and not added and not removed:
@@ -124,7 +125,7 @@ class ChangeLog(Reading):
             plan,
             head,
             self._clock(),
-            vault.sealed,
+            draft.vault.sealed,
             structure_added=added,
             structure_removed=removed,
         )
@@ -180,6 +181,10 @@ class ChangeLog(Reading):
     def age(self, now: datetime) -> float:
         """Seconds since the store was last read with success."""
         return self._feed.age(now)
+
+    async def store_time(self) -> datetime | None:
+        """What time it is for the store; None if it has no clock of its own. Raises: StoreUnavailable."""
+        return await self._store.time()
 
     async def poll(self) -> int:
         """Applies what other processes committed; how many entries. Raises: StoreError."""
@@ -252,9 +257,22 @@ class ChangeLog(Reading):
         Raises:
             InvalidDocuments, Conflict, NotFound, GuardRefused, StoreUnavailable.
         """
+        return (await self.draft(change, asker, context)).plan
+
+    async def draft(
+        self, change: Change, asker: Asker | None = None, context: Context | None = None
+    ) -> Draft:
+        """The same, for `commit` to go on with: it is planned again only if others were first.
+
+        Raises:
+            As `plan`.
+        """
         context = context or _context(asker, self._clock())
-        plan, _ = await self._committer.planned(change, asker, context)
-        return plan
+        return await self._committer.planned(change, asker, context)
+
+    async def authorise(self, plan: Plan, asker: Asker, context: Context) -> None:
+        """Whether `asker` may make the planned change, as `commit` would judge it. Raises: NotAuthorised."""
+        await self._committer.authorise(plan, asker, context)
 
     async def failing_cases(
         self, plan: Plan, asker: Asker | None, context: Context
@@ -276,8 +294,11 @@ class ChangeLog(Reading):
         asker: Asker | None,
         now: datetime,
         context: Context | None = None,
+        draft: Draft | None = None,
     ) -> Entry:
         """Makes a change: durable, and applied to this process, when this returns.
+
+        `draft` is what `draft` gave for this very change, asker and context.
 
         `asker` None is the host itself, whom no row judges. A change that changes nothing writes nothing
         and answers with an entry without content at the present epoch.
@@ -292,7 +313,7 @@ class ChangeLog(Reading):
                 hint="run `gatewarden restore confirm` on the host",
             )
         context = context or _context(asker, now)
-        return await self._committer.commit(change, asker, now, context)
+        return await self._committer.commit(change, asker, now, context, draft)
 
 
 def _context(asker: Asker | None, now: datetime) -> Context:

@@ -24,17 +24,28 @@ from policies.authorise import authorise, may_grant
 from policies.case_gate import MAX_SHOWN, Failure, findings_of, refusing
 from policies.change import Change, Entry, Plan
 from policies.errors import CasesFailed, Conflict, GuardRefused, InvalidDocuments, Problem
-from policies.guards import administers, administrator
 from store.errors import HeadMoved, StoreError, StoreUnavailable
 from store.feed import STEP_ROWS, Alarm, Feed
+from store.guarding import AdministratorGuard
+from store.judging import authorise_aside, is_large
 from store.port import Head, Store
 from store.preparing import LARGE, Prepared, SealingVault, drive, prepare
+from store.resting import resting
 from store.sealed import Sealer
 from store.trial import Trial
 
 _log = logging.getLogger("gatewarden.store")
 ATTEMPTS = 50  # how often a change is planned again because others were first
 _MERGED = 64  # changes in one transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a change comes to at a head, with the secrets that were sealed on the way."""
+
+    plan: Plan
+    vault: SealingVault
+    base: Head
 
 
 @dataclass(eq=False, slots=True)
@@ -45,6 +56,7 @@ class _Waiting:
     asker: Asker | None
     now: datetime
     context: Context
+    draft: Draft | None = None  # of no use once the head moves
     attempt: Head | None = None  # written as this, if it was written: not known yet
     entry: Entry | None = None
     error: BaseException | None = None
@@ -80,6 +92,10 @@ class _Merged:
         )
 
 
+def _is_large(change: Change) -> bool:
+    return len(change.puts) + len(change.deletes) > LARGE
+
+
 def _is_neutral(plan: Plan) -> bool:
     """Whether a plan gives and takes nobody's right to change things: it is about credentials only."""
     return all(change.key[0] == "credential" for change in plan.documents)
@@ -100,17 +116,15 @@ class Committer:
         self._planner = ThreadPoolExecutor(1, thread_name_prefix="plan")
         self._trial = Trial(store, feed, model_text, self._planner)
         feed.subscribe(self._trial.book)
-        self._administrator: str | None = None  # somebody who can, when it was last asked
-        self._nobody_at = -1  # the epoch at which nobody was found who can
+        self._administrators = AdministratorGuard(model_text, self._planner)
 
     def close(self) -> None:
         """Ends the thread for large plans."""
         self._planner.shutdown(wait=False)
 
-    async def planned(
-        self, change: Change, asker: Asker | None, context: Context
-    ) -> tuple[Plan, SealingVault]:
-        """What a change comes to now, and the secrets that were sealed on the way."""
+    async def planned(self, change: Change, asker: Asker | None, context: Context) -> Draft:
+        """What a change comes to now."""
+        base = self._feed.head
 
         def grants(thing: str) -> bool:
             assert asker is not None
@@ -118,20 +132,27 @@ class Committer:
 
         vault = SealingVault(self._sealer)
         judged = grants if asker is not None else None
-        plan = await drive(self._store, self._feed.names, change, vault, judged, self._planner)
-        return plan, vault
+        with resting(_is_large(change)):
+            plan = await drive(self._store, self._feed.names, change, vault, judged, self._planner)
+        return Draft(plan, vault, base)
 
     async def commit(
-        self, change: Change, asker: Asker | None, now: datetime, context: Context
+        self,
+        change: Change,
+        asker: Asker | None,
+        now: datetime,
+        context: Context,
+        draft: Draft | None = None,
     ) -> Entry:
         """See `ChangeLog.commit`."""
-        waiting = _Waiting(change, asker, now, context)
+        waiting = _Waiting(change, asker, now, context, draft)
         self._queue.append(waiting)
         try:
             while not waiting.done:
                 async with self._writing:
                     if not waiting.done:
-                        await self._commit_some()
+                        with resting(any(_is_large(one.change) for one in self._queue)):
+                            await self._commit_some()
         finally:
             if waiting in self._queue:
                 self._queue.remove(waiting)
@@ -165,19 +186,26 @@ class Committer:
         while self._queue:
             waiting = self._queue[0]
             try:
-                plan, vault = await self.planned(waiting.change, waiting.asker, waiting.context)
+                draft = waiting.draft
+                # INVARIANT: the store is still where it was planned: the commit compares its head with `base`.
+                if draft is None or draft.base != base:
+                    draft = await self.planned(waiting.change, waiting.asker, waiting.context)
+                    waiting.draft = draft
+                plan = draft.plan
                 if not merged.takes(plan):
                     break
+                await self._authorised_aside(plan, waiting)
+                left = await self._left(plan, waiting)
                 failures = await self._tried_aside(plan, base)
                 async with self._feed.applying:
                     if self._feed.head != base:
                         raise HeadMoved("others committed meanwhile")
                     if not plan.empty:
-                        self._judge(plan, waiting)
+                        self._judge(plan, waiting, left)
                         if not self._trial.is_large(plan):
                             failures = await self._trial.live(plan)
                         self._refuse_failing(failures, plan, waiting)
-                prepared = await self._prepared(plan, head, waiting, vault)
+                prepared = await self._prepared(plan, head, waiting, draft.vault)
             except (HeadMoved, asyncio.CancelledError):
                 self._put_back(merged)
                 raise
@@ -245,8 +273,9 @@ class Committer:
             raise
         for waiting, prepared in zip(merged.waiting, merged.prepared, strict=True):
             waiting.entry = prepared.entry
-            if self._nobody_at == prepared.entry.epoch - 1 and not prepared.entry.added:
-                self._nobody_at += 1  # what only takes makes nobody an administrator
+            self._administrators.committed(
+                prepared.entry.epoch, only_revokes=not prepared.entry.added
+            )
             for text in prepared.plan.alarms:
                 self._alarm(f"epoch {prepared.entry.epoch}: {text}")
 
@@ -287,18 +316,40 @@ class Committer:
 
     # --- judging --------------------------------------------------------------------------------
 
-    def _judge(self, plan: Plan, waiting: _Waiting) -> None:
-        """Raises: InvalidDocuments (a cycle), NotAuthorised, GuardRefused."""
+    def _judge(self, plan: Plan, waiting: _Waiting, left: bool) -> None:
+        """What a large change may not was judged before. `left`: somebody can still administer.
+
+        Raises:
+            InvalidDocuments (a cycle), NotAuthorised, GuardRefused.
+        """
         # No document can make a cycle; a large change is not asked again, because that takes long.
-        small = len(plan.added) <= STEP_ROWS
-        cycles = self._feed.engine.link_problems(plan.added, plan.removed) if small else []
+        asked = plan.added and len(plan.added) + len(plan.removed) <= STEP_ROWS
+        cycles = self._feed.engine.link_problems(plan.added, plan.removed) if asked else []
         if cycles:
             raise InvalidDocuments(
                 tuple(Problem("request", 1, 1, "cycle", text) for text in cycles)
             )
-        if waiting.asker is not None:
+        if waiting.asker is not None and not is_large(plan):
             authorise(self._feed.engine, waiting.asker, plan, waiting.context)
-        self._guard(plan, waiting)
+        self._guard(plan, left)
+
+    async def _authorised_aside(self, plan: Plan, waiting: _Waiting) -> None:
+        """Judges a large change before the feed has to wait for us. Raises: NotAuthorised."""
+        if waiting.asker is not None and is_large(plan):
+            await self.authorise(plan, waiting.asker, waiting.context)
+
+    async def _left(self, plan: Plan, waiting: _Waiting) -> bool:
+        """Whether somebody could still administer; looked at before the feed has to wait for us."""
+        asker = waiting.asker.id if waiting.asker is not None else ""
+        context = Context({"time.now": waiting.now})
+        return await self._administrators.holds(self._feed.engine, plan, asker, context)
+
+    async def authorise(self, plan: Plan, asker: Asker, context: Context) -> None:
+        """Whether `asker` may make the planned change. Raises: NotAuthorised."""
+        if is_large(plan):
+            await authorise_aside(self._feed.engine, asker, plan, context, self._planner)
+        else:
+            authorise(self._feed.engine, asker, plan, context)
 
     async def failing(
         self, plan: Plan, asker: Asker | None, context: Context
@@ -335,43 +386,16 @@ class Committer:
             since = "fails, as before" if one.before else "fails after this change"
             self._alarm(f"{one.text} ({since})")
 
-    def _guard(self, plan: Plan, waiting: _Waiting) -> None:
+    def _guard(self, plan: Plan, left: bool) -> None:
         """Somebody active must still be able to administer. Pure revocations commit with an alarm."""
-        denies = any(row.ptype == "p" and row.values[3] == "deny" for row in plan.added)
-        if not plan.removed and not denies:
+        if left:
             return
-        context = Context({"time.now": waiting.now})
-        engine = self._feed.engine
-        if self._administrator is None or not administers(engine, self._administrator, context):
-            if self._nobody_at == engine.epoch:
-                return
-            self._administrator = None
-            asker = waiting.asker.id if waiting.asker is not None else ""
-            if asker and administers(engine, asker, context):
-                self._administrator = asker
-        if self._administrator is None:
-            users = engine.resources_of("user:")
-            self._administrator = administrator(engine, users, context)
-        if self._administrator is None:
-            self._nobody_at = engine.epoch
-            return  # nobody can now, so nothing is lost
-        # The change is tried on the live engine and taken back, in one synchronous step.
-        engine.apply(plan.added, plan.removed, engine.epoch)
-        try:
-            left: str | None = self._administrator
-            if not administers(engine, self._administrator, context):
-                left = administrator(engine, engine.resources_of("user:"), context)
-        finally:
-            engine.apply(plan.removed, plan.added, engine.epoch)
-        if left is not None:
-            self._administrator = left
-        elif plan.only_revokes:
-            self._alarm("after this change nobody active can write policy and assign roles")
-        else:
+        if not plan.only_revokes:
             raise GuardRefused(
                 "afterwards nobody active could write policy and assign roles",
                 hint="give somebody else these rights first",
             )
+        self._alarm("after this change nobody active can write policy and assign roles")
 
 
 def _no_entry(waiting: _Waiting, head: Head) -> Entry:

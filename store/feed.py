@@ -15,26 +15,35 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Protocol
+
+import msgspec
 
 from authz.engine import Engine
 from authz.errors import AuthzError
-from authz.rows import DIGEST_MODULUS, Row, digest_text
+from authz.rows import Row
 from policies.change import Entry
 from policies.documents import Document, parse_json
-from policies.estate import Names, fact_of_stored
-from store.entries import decode, row_of
+from policies.estate import Fact, Names, fact_of_stored
+from policies.naming import Key
+from store.entries import decode
 from store.errors import LogDamaged, StoreError, StoreRestored, StoreTooNew
 from store.facts import decode_fact
+from store.memory import Revocation, revocation_of
 from store.port import Head, RawDocument, RawEntry, Store
-from store.rebuild import digest_of_text, is_structural, rebuild
+from store.rebuild import is_structural, rebuild
 from store.remembering import Keeps, Remembering
+from store.resting import resting
 
 _log = logging.getLogger("gatewarden.store")
 
 POLL_SECONDS = 0.1
 STEP_ROWS = 1_000  # in one step (3 to 4 ms at a million grants); more are built aside, between turns of the loop
 _ENTRIES = 200  # read at once
+_LARGE_BODY = 200_000  # bytes of an entry that take some ms to read
+_TEXTS = 1_000  # of rows, decoded at once
+_rows_values = msgspec.json.Decoder(list[tuple[str, ...]]).decode
 _FAILED = "the log cannot be followed"  # for a reason that nobody expected; until a poll succeeds
 
 Alarm = Callable[[str], None]
@@ -212,7 +221,7 @@ class Feed:
                 raw = await self._store.entries(self.head.epoch, _ENTRIES)
                 self.known = raw[-1].epoch if raw else self.head.epoch
                 for one in raw:
-                    await self._apply(self.read(one))
+                    await self._apply(await self._read(one))
                     count += 1
                 self._unread = len(raw) == _ENTRIES
             self._polled()
@@ -237,6 +246,16 @@ class Feed:
             self._stop(error)
             raise
 
+    async def _read(self, raw: RawEntry) -> Entry:
+        """The same; a large one is read in a thread, because the loop would stand still."""
+        if len(raw.body) <= _LARGE_BODY:
+            return self.read(raw)
+        try:
+            return await asyncio.to_thread(decode, raw.epoch, raw.hash, raw.body)
+        except StoreError as error:
+            self._stop(error)
+            raise
+
     def _stop(self, error: StoreError) -> None:
         if self.problem != error.message:
             self.problem = error.message
@@ -249,10 +268,12 @@ class Feed:
             raise error
         try:
             if len(entry.added) + len(entry.removed) <= STEP_ROWS:
+                known = _known(entry)
                 self.engine.apply(entry.added, entry.removed, entry.epoch)
-                self._follow(entry)
+                self._follow(entry, known)
             else:
-                await self._apply_in_steps(entry)
+                with resting(True):
+                    await self._apply_in_steps(entry)
         except Exception as error:
             self._alarm(f"entry {entry.epoch} could not be applied and is loaded anew: {error!r}")
             self._missed = True
@@ -264,21 +285,22 @@ class Feed:
 
     async def _apply_in_steps(self, entry: Entry) -> None:
         followed = False
+        # A hundred thousand documents take seconds to look at, and not one turn of the loop to note.
+        known = await asyncio.to_thread(_known, entry)
         for _ in self.engine.apply_in_steps(entry.added, entry.removed, entry.epoch):
             if not followed and self.engine.epoch == entry.epoch:
                 # The swap was in this step: directory and rows move together.
                 followed = True
-                self._follow(entry)
+                self._follow(entry, known)
             await asyncio.sleep(0)
         if not followed:
-            self._follow(entry)
+            self._follow(entry, known)
 
-    def _follow(self, entry: Entry) -> None:
-        for change in entry.documents:
-            after = change.after
-            self.names.note(change.key, fact_of_stored(change.key, after) if after else None)
+    def _follow(self, entry: Entry, known: _Known) -> None:
+        for key, fact in known.facts:
+            self.names.note(key, fact)
         self.head = Head(entry.epoch, entry.hash, entry.digest)
-        self.remembering.applied(entry)
+        self.remembering.applied(entry, known.taken)
         for applier in self._appliers:
             try:
                 applier.apply(entry)
@@ -353,6 +375,22 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
+class _Known:
+    """What an entry says beside its rows: the facts of its documents, and what it took away."""
+
+    facts: tuple[tuple[Key, Fact | None], ...]
+    taken: Revocation | None
+
+
+def _known(entry: Entry) -> _Known:
+    facts = (
+        (one.key, fact_of_stored(one.key, one.after) if one.after else None)
+        for one in entry.documents
+    )
+    return _Known(tuple(facts), revocation_of(entry))
+
+
+@dataclass(frozen=True, slots=True)
 class _Built:
     engine: Engine
     digest: str
@@ -361,20 +399,21 @@ class _Built:
 
 def _build(model_text: str, texts: Iterable[str], epoch: int) -> _Built | None:
     """An engine of the rows with their digest; None if a row cannot be taken. Runs off the loop."""
-    digest = 0
     structure: list[Row] = []
 
     def rows() -> Iterator[Row]:
-        nonlocal digest
-        for text in texts:
-            digest += digest_of_text(text)
-            row = row_of(text)
-            if is_structural(row):
-                structure.append(row)
-            yield row
+        waiting = iter(texts)
+        while part := list(islice(waiting, _TEXTS)):
+            # In one go: at a million rows, a decoder's call for each takes half a second more.
+            for values in _rows_values(f"[{','.join(part)}]"):
+                row = Row(values[0], values[1:])
+                if is_structural(row):
+                    structure.append(row)
+                yield row
 
     try:
         engine = Engine.load(model_text, rows(), epoch)
     except (AuthzError, ValueError, LookupError, TypeError):
         return None
-    return _Built(engine, digest_text(digest % DIGEST_MODULUS), frozenset(structure))
+    # The engine's digest is that of every row it was given, so it need not be taken of the texts as well.
+    return _Built(engine, engine.digest, frozenset(structure))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pymongo.errors import DuplicateKeyError
@@ -113,6 +114,15 @@ class MongoStore:
         effects.finish(db, header)
         self._complete = layout.head_of(header)
         self._fault("written")
+
+    async def time(self) -> datetime | None:
+        motor = self.opened().motor
+        async with self.opened().asking():
+            said = await motor.command(
+                "hello"
+            )  # the primary, by whose clock what is shared expires
+        found: datetime = said["localTime"]
+        return found.replace(tzinfo=UTC)
 
     async def changed(self) -> bool:
         head = await self._head()

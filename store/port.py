@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from policies.change import Person
@@ -128,6 +129,14 @@ class Store(Protocol):
 
         Raises:
             HeadMoved: the head is another. StoreUnavailable: whether it was written is not known.
+        """
+        ...
+
+    async def time(self) -> datetime | None:
+        """What time it is for the store, in UTC; None if its clock is that of this host.
+
+        Raises:
+            StoreUnavailable.
         """
         ...
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from authz.rows import Row, digest_after, digest_text
-from policies.change import Change, Entry, Plan, Source
+from policies.change import Change, Entry, Person, Plan, Source
 from policies.documents import parse_json
 from policies.drafting import MayGrant
 from policies.estate import Estate, Names, Stored, fact_of_stored
 from policies.naming import Key, label
+from policies.ordering import in_order
 from policies.planning import Wants, plan_steps
 from policies.references import mentions_of
 from policies.secrets import SEALED
@@ -30,6 +32,7 @@ from store.facts import encode_fact
 from store.port import Batch, Head, RawDocument, RawEntry, RawSecret, Store
 from store.sealed import Sealer
 
+T = TypeVar("T")
 _NOTHING = Wants()
 LARGE = 50  # documents in a change that is worked on in a thread
 
@@ -96,7 +99,7 @@ async def drive(
         made = await loop.run_in_executor(executor, step) if large else step()
         if isinstance(made, Plan):
             return made
-        await _load(store, estate, made)
+        await _load(store, estate, made, executor)
 
 
 def _next(steps: Generator[Wants, None, Plan], *, skip: bool) -> Wants | Plan:
@@ -120,33 +123,69 @@ def _on_loop(loop: asyncio.AbstractEventLoop, may_grant: MayGrant) -> MayGrant:
     return lambda thing: asyncio.run_coroutine_threadsafe(ask(thing), loop).result()
 
 
-async def _load(store: Store, estate: Estate, wants: Wants) -> None:
+async def _load(store: Store, estate: Estate, wants: Wants, executor: Executor) -> None:
     """Fills the partial estate with what the plan asks for."""
     if wants == _NOTHING:  # the plan only lets others have their turn
         await asyncio.sleep(0)
         return
     if wants.emails:
-        for person in await store.people_by_email(wants.emails):
-            estate.add_person(person)
-    unknown = [user_id for user_id in wants.people if user_id not in estate.people]
-    if unknown:
-        for person in await store.people(unknown):
-            estate.people.setdefault(person.id, person)
-    keys = set(wants.documents)
+        named = await store.people_by_email(wants.emails)
+        await _aside(partial(_add_people, estate, named), len(named), executor)
+    if wants.people:
+        unknown = [user_id for user_id in wants.people if user_id not in estate.people]
+        known = await store.people(unknown) if unknown else ()
+        await _aside(partial(_keep_people, estate, known), len(known), executor)
+    keys = wants.documents
     if wants.tokens:
-        for token in wants.tokens:
-            estate.dependents.setdefault(token, set())
-        for token, key in await store.dependents(wants.tokens):
-            estate.dependents[token].add(key)
-            keys.add(key)
-    missing = [key for key in keys if key not in estate.documents]
-    if missing:
-        for raw in await store.documents(missing):
-            estate.documents[raw.key] = stored_of(raw)
+        pairs = await store.dependents(wants.tokens)
+        note = partial(_add_dependents, estate, wants.tokens, pairs)
+        keys |= await _aside(note, len(wants.tokens) + len(pairs), executor)
+    if keys:
+        missing = [key for key in keys if key not in estate.documents]
+        found = await store.documents(missing) if missing else ()
+        parsed = partial(_stored_by_key, found)
+        estate.documents.update(await _aside(parsed, len(found), executor))
     if wants.rows:
-        by_text = {row.text(): row for row in wants.rows}
+        texts = partial(_by_text, wants.rows)
+        by_text = await _aside(texts, len(wants.rows), executor)
         for text, key in await store.assertions(by_text):
             estate.assertions.setdefault(by_text[text], set()).add(key)
+
+
+def _add_people(estate: Estate, found: Iterable[Person]) -> None:
+    for person in found:
+        estate.add_person(person)
+
+
+def _keep_people(estate: Estate, found: Iterable[Person]) -> None:
+    for person in found:
+        estate.people.setdefault(person.id, person)
+
+
+def _add_dependents(
+    estate: Estate, tokens: Iterable[str], pairs: Iterable[tuple[str, Key]]
+) -> frozenset[Key]:
+    """Who depends on the tokens."""
+    for token in tokens:
+        estate.dependents.setdefault(token, set())
+    for token, key in pairs:
+        estate.dependents[token].add(key)
+    return frozenset(key for _, key in pairs)
+
+
+async def _aside(work: Callable[[], T], size: int, executor: Executor) -> T:
+    """What `work` gives; in the executor's thread where it would hold up the loop."""
+    if size <= LARGE:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _stored_by_key(found: Iterable[RawDocument]) -> dict[Key, Stored]:
+    return {raw.key: stored_of(raw) for raw in found}
+
+
+def _by_text(rows: Iterable[Row]) -> dict[str, Row]:
+    return {row.text(): row for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +209,8 @@ def prepare(
 ) -> Prepared:
     """The entry and the batch of a plan, as the successor of `head`."""
     change = plan.change
-    added = tuple(sorted({*plan.added, *structure_added}))
-    removed = tuple(sorted({*plan.removed, *structure_removed}))
+    added = _ordered(plan.added, structure_added)
+    removed = _ordered(plan.removed, structure_removed)
     draft = Entry(
         epoch=head.epoch + 1,
         at=now,
@@ -208,6 +247,15 @@ def prepare(
         secrets_ended=tuple(text.removeprefix(SEALED) for text in plan.secrets_ended),
     )
     return Prepared(plan, entry, batch, Head(entry.epoch, entry.hash, entry.digest))
+
+
+def _ordered(rows: tuple[Row, ...], more: Iterable[Row]) -> tuple[Row, ...]:
+    """All of them, sorted, each once."""
+    more = tuple(more)
+    # A plan's rows are in order already: to sort many again would hold up every other thread.
+    if not more and all(one < other for one, other in pairwise(rows)):
+        return rows
+    return tuple(in_order({*rows, *more}))
 
 
 def _with_hash(entry: Entry, made: str) -> Entry:

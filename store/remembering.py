@@ -99,9 +99,8 @@ class Remembering:
         self._kept = before.epoch if before is not None else -1
         self.head = head
 
-    def applied(self, entry: Entry) -> None:
-        """The process has applied `entry`."""
-        taken = revocation_of(entry)
+    def applied(self, entry: Entry, taken: Revocation | None) -> None:
+        """The process has applied `entry`; `taken` is what `revocation_of` says of it."""
         if taken is not None:
             self._pending.append(taken)
         self.head = Head(entry.epoch, entry.hash, entry.digest)

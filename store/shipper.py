@@ -10,15 +10,25 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from authz.chain import BrokenLine, Line, read_line
-from store.records import RecordFile
 from store.segments import Segment, is_held, segment_path, segments, whole_lines, writers
 
 BATCH_BYTES = 2 << 20
+
+
+class Filled(Protocol):
+    """What is filled (`intake.Intake`). Every method raises StoreUnavailable."""
+
+    def cursor(self, writer: str) -> tuple[int, str]:
+        """The seq and hash of the last line taken of a writer; (0, "") if none."""
+
+    def ship(self, lines: Iterable[Line]) -> int:
+        """Takes lines, in order, and moves the cursors; how many records are new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +73,19 @@ class Lease:
 class Shipper:
     """Ships the lines of all writers."""
 
-    def __init__(self, journal: Path, file: RecordFile) -> None:
+    def __init__(self, journal: Path, store: Filled) -> None:
         self._journal = journal
-        self._file = file
+        self._store = store
         self._places: dict[str, _Place] = {}
 
     def run_once(self) -> Shipped:
         """Ships at most two megabytes of each writer, all in one transaction.
 
         Raises:
-            RecordsUnavailable: the store cannot take records; the next pass tries again.
+            StoreUnavailable: the store cannot take records; the next pass tries again.
         """
         parts = [_Part(folder, self._place(folder)) for folder in writers(self._journal)]
-        records = self._file.ship(line for part in parts for line in part.lines())
+        records = self._store.ship(line for part in parts for line in part.lines())
         for part in parts:
             if part.next is None:
                 self._places.pop(part.folder.name, None)
@@ -98,7 +108,7 @@ class Shipper:
         place = self._places.get(folder.name)
         if place is not None and _still_there(folder, place):
             return place
-        return _find(folder, *self._file.cursor(folder.name))
+        return _find(folder, *self._store.cursor(folder.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,7 @@ class _Place:
 
     first: int  # of the segment
     offset: int
+    file: int  # which file that was: one that was written anew (`erasing`) has other offsets
 
 
 class _Part:
@@ -125,6 +136,9 @@ class _Part:
         place, end = self.next, self.next.offset
         durable = _durable(self.folder)  # before the lines are read
         raw = _read(self.folder, place)
+        if raw is None:
+            self.next, self.more = None, True  # found anew by the cursor
+            return
         waiting = False
         for start, piece in whole_lines(raw):
             try:
@@ -142,7 +156,7 @@ class _Part:
             else:
                 self.broken += 1  # another writer's: it would move that one's cursor
         self.more = end != place.offset
-        self.next = _Place(place.first, end)
+        self.next = replace(place, offset=end)
         if not self.more and not waiting:
             self._turn(place, len(raw))
 
@@ -153,7 +167,7 @@ class _Part:
             self.more = True
             size = segment_path(self.folder, place.first).stat().st_size
             if size == place.offset + unread:
-                self.next = _Place(following[0], 0)
+                self.next = _begin(self.folder, following[0])
 
 
 def _durable(folder: Path) -> int:
@@ -171,8 +185,16 @@ def _still_there(folder: Path, place: _Place) -> bool:
     return path.exists() and path.stat().st_size >= place.offset
 
 
-def _read(folder: Path, place: _Place) -> bytes:
+def _begin(folder: Path, first: int) -> _Place:
+    """The begin of a segment."""
+    return _Place(first, 0, segment_path(folder, first).stat().st_ino)
+
+
+def _read(folder: Path, place: _Place) -> bytes | None:
+    """What comes next; None if the segment was written anew since the place was found."""
     with segment_path(folder, place.first).open("rb") as file:
+        if os.fstat(file.fileno()).st_ino != place.file:
+            return None
         file.seek(place.offset)
         raw = file.read(BATCH_BYTES)
         while raw and b"\n" not in raw:  # a line longer than a batch
@@ -197,12 +219,13 @@ def _find(folder: Path, seq: int, digest: str) -> _Place | None:
         if segment.first <= seq:
             home = segment
     if seq:
-        raw = home.path.read_bytes()
+        with home.path.open("rb") as file:
+            inode, raw = os.fstat(file.fileno()).st_ino, file.read()
         mark = raw.find(b',"hash":"%b",' % digest.encode())
         start, end = raw.rfind(b"\n", 0, max(mark, 0)) + 1, raw.find(b"\n", max(mark, 0)) + 1
         if mark >= 0 and end and _is(raw[start:end], seq, digest):
-            return _Place(home.first, end)
-    return _Place(home.first, 0)
+            return _Place(home.first, end, inode)
+    return _begin(folder, home.first)
 
 
 def _is(piece: bytes, seq: int, digest: str) -> bool:

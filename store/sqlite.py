@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -216,6 +217,9 @@ class SqliteStore:
             ((s.id, s.family, s.name, s.field, s.blob) for s in batch.secrets),
         )
         self._fault("secrets")
+
+    async def time(self) -> datetime | None:
+        return None
 
     async def changed(self) -> bool:
         def work(db: sqlite3.Connection) -> bool:

@@ -75,8 +75,8 @@ class VerifyReport:
 
 
 @dataclass(slots=True)
-class _Chain:
-    """One writer while it is read."""
+class Chain:
+    """One writer while it is read (also used for the pieces of a bundle: `bundle_check.py`)."""
 
     folder: Path
     keys: dict[str, bytes]
@@ -252,14 +252,14 @@ def verify(folder: Path, public_key: bytes, *, second: Path | None = None) -> Ve
     )
 
 
-def _read(place: Path, keys: dict[str, bytes], claims: list[tuple[Line, str]]) -> _Chain:
-    chain = _Chain(place, keys)
+def _read(place: Path, keys: dict[str, bytes], claims: list[tuple[Line, str]]) -> Chain:
+    chain = Chain(place, keys)
     chain.wanted = {line.seq: line.hash for line, _ in claims if line.writer == place.name}
     chain.read()
     return chain
 
 
-def _claim(chain: _Chain | None, seq: int, digest: str) -> str:
+def _claim(chain: Chain | None, seq: int, digest: str) -> str:
     """What is wrong with the claim that record `seq` has this hash (empty: nothing)."""
     if chain is None:
         return "all records of this writer are missing"

@@ -60,11 +60,12 @@ async def test_the_python_examples_run_with_unmodified_sdks(
     gateway: Served, tmp_path: Path
 ) -> None:
     programs = [text for language, text in BLOCKS if language == "python"]
-    assert len(programs) == 2
+    assert len(programs) == 3
     openai_says = await run(gateway, tmp_path, sys.executable, "-", text=programs[0])
     assert "'echo/small'" in openai_says
     assert "hello" in openai_says.splitlines()[-1]
     assert "hello" in await run(gateway, tmp_path, sys.executable, "-", text=programs[1])
+    assert await run(gateway, tmp_path, sys.executable, "-", text=programs[2]) == "['say']\n"
 
 
 async def test_the_shell_examples_run_in_order(gateway: Served, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from authz.vocabulary import Action, Kind, make_id
 from identity.errors import UnreadableToken
 from identity.issue import Issued, issue, regenerate
+from identity.principal import CredentialKind
 from policies.change import Change, Source
 from policies.documents import Credential
 from policies.errors import NotAuthorised
@@ -180,7 +181,8 @@ async def _current(call: Call, account: str) -> list[Stored]:
     alive = [
         stored
         for stored in found
-        if (ends := credential_in(stored).expires_at) is None or ends > call.now
+        if credential_in(stored).token_kind == CredentialKind.VAT.value
+        and ((ends := credential_in(stored).expires_at) is None or ends > call.now)
     ]
     return sorted(alive, key=lambda stored: credential_in(stored).created_at, reverse=True)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Protocol
+from urllib.parse import unquote
 
 from authz.conditions import instant
 from authz.errors import GatewardenError
-from authz.vocabulary import Action, Kind, make_id, model_id, split_id
+from authz.vocabulary import MCP_KINDS, Action, Kind, make_id, mcp_id, model_id, split_id
 from policies.documents import VirtualAccount
 from policies.naming import id_of
 from policies.truefoundry import subject_of
@@ -74,6 +75,11 @@ async def thing(call: Call, text: str, bad: Bad) -> str:
             account, _, model = name.partition("/")
             stored = await find(call, _COLLECTION_OF[Kind.PROVIDER_ACCOUNT.value], account)
             return model_id(stored.document.name if stored else account, model)
+        if kind_text in MCP_KINDS:
+            server, _, rest = name.partition("/")
+            stored = await find(call, _COLLECTION_OF[Kind.MCP_SERVER.value], server)
+            called = unquote(rest)  # written as it is called, or as ids are
+            return mcp_id(Kind(kind_text), stored.document.name if stored else server, called)
         collection = _COLLECTION_OF.get(kind_text)
         if collection is None:
             return make_id(Kind(kind_text), name)

@@ -20,7 +20,7 @@ from policies.documents import parse
 from policies.naming import Key, plain_key
 from policies.references import Mention, rewrite
 from policies.resolve import rendered
-from proxy.api.collections import COLLECTIONS, OF_FAMILY
+from proxy.api.collections import COLLECTIONS, MCP_SERVERS, OF_FAMILY
 from proxy.api.models import ChangeActor, ChangeAnswer, ChangedDocument, ChangeListQuery, ChangePage
 from proxy.api.paging import decode_cursor, encode_cursor
 from proxy.api.people import PERSON, emails_of
@@ -164,6 +164,8 @@ def _asked(change: DocumentChange) -> tuple[Action, str, str] | None:
         person = subject.startswith(PERSON)
         action = Action.USER_READ if person else Action.VIRTUAL_ACCOUNT_READ
         return action, subject, f"any:{kind_of(subject)}"
+    if family == "mcp-catalogue":
+        family = MCP_SERVERS.family  # what a server offers is for whoever may read the server
     collection = OF_FAMILY.get(family)
     if collection is None:
         # Chains of the decision log are for whoever reads this log; anything else only the server knows.

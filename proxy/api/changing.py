@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from authz.rows import Row
-from policies.authorise import authorise
 from policies.change import Change, Drift, Plan, Source
 from policies.documents import INTERNAL_TYPES, Document
 from policies.errors import CasesFailed, Conflict, InvalidDocuments, Problem
@@ -203,7 +202,8 @@ async def _carry_out(call: Call, change: Change, dry_run: bool, written: Loaded)
     changes = call.runtime.changes
     asked = len(change.puts) + len(change.deletes)
     call.progress.at("plan", 0, asked)
-    plan = await changes.plan(change, call.principal, call.context)
+    draft = await changes.draft(change, call.principal, call.context)
+    plan = draft.plan
     call.progress.at("plan", asked, asked)
     warnings = tuple(sorted({*written.problems, *placed(plan.warnings, written)}))
     users = _users_of(plan)
@@ -213,11 +213,11 @@ async def _carry_out(call: Call, change: Change, dry_run: bool, written: Loaded)
     if plan.empty:
         return Outcome(plan, changes.engine.epoch, False, warnings, emails)
     if dry_run:
-        authorise(changes.engine, call.principal, plan, call.context)
+        await changes.authorise(plan, call.principal, call.context)
         failing = await changes.failing_cases(plan, call.principal, call.context)
         return Outcome(plan, changes.engine.epoch, True, warnings, emails, placed(failing, written))
     call.progress.at("write", 0, len(plan.documents))
-    entry = await changes.commit(change, call.principal, call.now, call.context)
+    entry = await changes.commit(change, call.principal, call.now, call.context, draft)
     call.progress.at("write", len(plan.documents), len(plan.documents))
     return Outcome(plan, entry.epoch, True, warnings, emails)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from authz.vocabulary import Action, Kind, make_id
+from policies.mcp_servers import MCP_TYPES
 from policies.provider_accounts import PROVIDER_TYPES
 from policies.verbs import VERBS
 
@@ -123,6 +124,20 @@ PROVIDER_ACCOUNTS = Collection(
         "integrations": [{"type": "integration/model/echo", "name": "mini"}],
     },
 )
+MCP_SERVERS = Collection(
+    "mcp-servers",
+    "MCP server",
+    "mcp-server",
+    tuple(MCP_TYPES),
+    Kind.MCP_SERVER,
+    (Action.ACCESS_GRANT,),
+    example={
+        "type": "mcp-server/remote",
+        "name": "github",
+        "url": "https://mcp.example.com/mcp",
+        "collaborators": [{"subject": "team:search", "role_id": "mcp-server-user"}],
+    },
+)
 VIRTUAL_ACCOUNTS = Collection(
     "virtual-accounts",
     "virtual account",
@@ -200,16 +215,38 @@ METADATA = Collection(
     },
 )
 
+LOGGING = Collection(
+    "gateway-configs/gateway-logging-config",
+    "logging configuration",
+    "gateway-logging-config",
+    ("gateway-logging-config",),
+    Kind.GATEWAY_CONFIG,
+    fixed_name="logging",
+    example={
+        "type": "gateway-logging-config",
+        "name": "logging",
+        "rules": [
+            {
+                "id": "legal",
+                "when": {"subjects": {"in": ["team:search"]}},
+                "log": "never",
+            }
+        ],
+    },
+)
+
 COLLECTIONS = (
     USERS,
     TEAMS,
     ROLES,
     ROLE_BINDINGS,
     PROVIDER_ACCOUNTS,
+    MCP_SERVERS,
     VIRTUAL_ACCOUNTS,
     POLICIES,
     RESOURCE_GROUPS,
     DATA_ACCESS,
     METADATA,
+    LOGGING,
 )
 OF_FAMILY = {collection.family: collection for collection in COLLECTIONS}

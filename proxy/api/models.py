@@ -215,6 +215,58 @@ class DeleteAnswer(_Out):
     plan: PlanAnswer
 
 
+class CatalogueEntryAnswer(_Out):
+    """A thing that an MCP server offers, or would."""
+
+    kind: Literal["tool", "prompt", "resource", "template"]
+    name: str = Field(description="Of a resource its URI, of a template its URI template.")
+    id: str = Field(description="As rules and grants name it.")
+    state: Literal["enabled", "disabled", "held", "new", "gone"]
+    waits: bool = Field(description="Whether approving it changes its state.")
+    approved: bool
+    accepted: str | None = Field(description="The digest of the definition that is offered.")
+    seen: str | None = Field(description="That of its definition of now, where it differs.")
+    flags: list[str] = Field(
+        description="`hidden_characters`: it holds text that does not show; `long_description`."
+    )
+    target: str | None = Field(
+        default=None, description="What a tool of a virtual server stands for, as an id."
+    )
+
+
+class CatalogueAnswer(_Out):
+    """What an MCP server was found to offer."""
+
+    server: str
+    discovered: bool = Field(description="Whether the server was ever asked with success.")
+    version: int = Field(description="Of the catalogue; the ETag. 0: there is none.")
+    entries: list[CatalogueEntryAnswer]
+
+
+class EntryNameBody(Given):
+    kind: Literal["tool", "prompt", "resource", "template"]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class ApproveBody(Given):
+    """What to approve: `tools` by name, or `entries` of any kind."""
+
+    tools: list[Annotated[str, StringConstraints(min_length=1, max_length=128)]] = Field(
+        default_factory=list, max_length=10_000
+    )
+    entries: list[EntryNameBody] = Field(default_factory=list, max_length=10_000)
+
+
+class ApproveAnswer(_Out):
+    """What became of it: the entries that were named, as they stand."""
+
+    epoch: int
+    changed: Changed
+    dry_run: bool
+    plan: PlanAnswer
+    catalogue: CatalogueAnswer
+
+
 class ApplyBody(Given):
     """Documents to put, all or nothing. `manifest` is the form for one."""
 
@@ -405,7 +457,7 @@ class TokenAnswer(_Out):
     """A token without its secret."""
 
     id: str
-    kind: Literal["pat", "vat"]
+    kind: Literal["pat", "vat", "oauth"]
     name: str
     subject: str
     created_at: datetime = Field(alias="createdAt")

@@ -17,8 +17,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from authz.vocabulary import Action
 from policies.documents import DOCUMENT_TYPES, INTERNAL_TYPES, Document
 from proxy.api.problem import PROBLEM_JSON, ProblemBody
+from proxy.api.progress import NDJSON
 from proxy.api.routes import PREFIX, Body, Route
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
@@ -29,6 +31,7 @@ _VARIABLE = re.compile(r"\{([a-z_]+)\}")
 _PARAMETERS: Mapping[str, str] = {
     "name": "The name of the thing; a user's e-mail or id.",
     "id": "The id of the token, as its list shows it.",
+    "record": "The id of the record, as its list shows it.",
     "type": "The type of the configuration document.",
 }
 _ERRORS: Mapping[int, str] = {
@@ -41,7 +44,7 @@ _ERRORS: Mapping[int, str] = {
     412: "`If-Match` or `If-None-Match` does not hold.",
     413: "The body is too large.",
     415: "The route does not take this media type.",
-    422: "The documents are invalid; `problems` has every finding.",
+    422: "The documents are invalid (`problems` has every finding); or the rules of a reader come to too wide a query.",
     429: "Too many refusals; wait for `retry-after` seconds.",
     500: "Something went wrong on our side.",
     503: "This process cannot decide or record now; try again after `retry-after` seconds.",
@@ -175,6 +178,8 @@ def _operation(route: Route, names: Mapping[Shown, str]) -> dict[str, Any]:
     errors = {400, 500, 503} | (set() if route.public else {401, 403, 404, 429})
     if route.mutates:
         errors |= {409, 422}
+    if route.filtered and Action.DATA_READ in route.actions:
+        errors.add(422)
     if route.versioned and route.method != "GET":
         errors.add(412)
     if route.body is not None:
@@ -186,7 +191,9 @@ def _operation(route: Route, names: Mapping[Shown, str]) -> dict[str, Any]:
     done = {
         "description": "Done." if route.mutates else "The answer.",
         "headers": _headers(etag=route.versioned, waits=route.mutates),
-        "content": {"application/json": content},
+        "content": _file(route, content)
+        if route.media
+        else {"text/event-stream" if route.events else "application/json": content},
     }
     responses: dict[str, Any] = {"200": done}
     if route.created:
@@ -212,6 +219,12 @@ def _operation(route: Route, names: Mapping[Shown, str]) -> dict[str, Any]:
     if route.body is not None:
         made["requestBody"] = _body(route.body, names)
     return made
+
+
+def _file(route: Route, rows: dict[str, Any]) -> dict[str, Any]:
+    """A file in each of the forms that it has; lines of JSON are shown as what one of them is."""
+    text = {"schema": {"type": "string"}}
+    return {media: rows if media == NDJSON else text for media in route.media}
 
 
 def _headers(*, etag: bool, waits: bool = False) -> dict[str, Any]:

@@ -6,13 +6,14 @@ may not read are counted and not shown; e-mails are those of people whom he may 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+import msgspec
+
+from authz.filters import EVERYTHING
 from authz.vocabulary import Action, Kind, kind_of
 from policies.change import Plan
 from policies.difference import Difference
@@ -22,8 +23,9 @@ from proxy.api.people import emails_of
 from proxy.api.problem import Unready
 from proxy.api.routes import Call
 from proxy.middleware.access import visible_of
-from store.records import MAX_LIMIT, Query, query_file
+from store.request_records import MAX_LIMIT, RequestRecords, Shelf, Window
 
+_ALWAYS: Final = Window(0, 1 << 61)
 _READ = {Kind.USER.value: Action.USER_READ, Kind.VIRTUAL_ACCOUNT.value: Action.VIRTUAL_ACCOUNT_READ}
 # The actions that a route must name to use this.
 ACTIONS = (Action.DATA_READ, *_READ.values())
@@ -65,12 +67,12 @@ async def replay_of(call: Call, plan: Plan, epoch: int, number: int) -> ReplayAn
     """The last `number` recorded decisions, asked again; whether the caller may see them was a gate.
 
     Raises:
-        Unready: nobody answers long questions here. RecordsUnavailable, StoreUnavailable.
+        Unready: nobody answers long questions here. StoreUnavailable.
     """
-    inquiries, path = _inquiries(call), call.runtime.records
-    if path is None:
+    inquiries, records = _inquiries(call), call.runtime.records
+    if records is None:
         raise Unready("the records cannot be read here", code="unavailable")
-    questions = await asyncio.to_thread(_last, path, number)
+    questions = await _last(await records.open(), number)
     found = await inquiries.replay(plan, questions, epoch=epoch)
     people = await emails_of(call, (flip.question.principal for flip in found.flips))
     return ReplayAnswer(
@@ -101,13 +103,20 @@ def _inquiries(call: Call) -> Inquires:
     return found
 
 
-def _last(path: Path, number: int) -> list[RecordedQuestion]:
+async def _last(records: RequestRecords, number: int) -> list[RecordedQuestion]:
     """The last questions of the log, newest first; decisions that hold no question are passed over."""
     found: list[RecordedQuestion] = []
-    before: str | None = None
+    before: int | None = None
     while len(found) < number:
-        page = query_file(path, Query(limit=min(MAX_LIMIT, number), before=before))
-        read = (recorded_question(record) for record in page.records)
+        page = await records.page(
+            Shelf.DECISIONS,
+            EVERYTHING,
+            _ALWAYS,
+            allowed=lambda row: True,
+            before=before,
+            limit=min(MAX_LIMIT, number),
+        )
+        read = (recorded_question(msgspec.json.decode(row.body)) for row in page.rows)
         found += [question for question in read if question is not None]
         before = page.next
         if before is None:

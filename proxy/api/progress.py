@@ -2,7 +2,7 @@
 
 `{"progress": {"stage", "done", "of"}}` as often as it changes, then one last line: `{"result", "status",
 "epoch", "decision_id"}`, or `{"problem"}` with the body that the error would have had. The status line of
-HTTP is out by then, so it is 200 whatever comes; the last line is what counts.
+HTTP is out by then, so it is 200 whatever comes; the last line is what counts, for metrics as well.
 """
 
 from __future__ import annotations
@@ -18,6 +18,19 @@ from aiohttp import web
 NDJSON = "application/x-ndjson"
 TICK = 0.25  # seconds between two looks
 BEAT = 5.0  # seconds after which a line is written although nothing changed, for proxies between
+
+
+_PROBLEM = b'{"problem":'
+
+
+class _Lines(web.StreamResponse):
+    """An answer in lines. Once it has ended its status is what came of the call: metrics count by it."""
+
+    came_to: int | None = None
+
+    @property
+    def status(self) -> int:
+        return super().status if self.came_to is None else self.came_to
 
 
 @dataclass(slots=True)
@@ -54,7 +67,7 @@ async def told(
 
     A caller who hangs up does not stop the work, as with any other call.
     """
-    response = web.StreamResponse(headers={"Content-Type": NDJSON, **headers})
+    response = _Lines(headers={"Content-Type": NDJSON, **headers})
     await response.prepare(request)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(_run(work))
@@ -67,11 +80,14 @@ async def told(
                 last, silent = line, 0.0
             await asyncio.wait((running,), timeout=TICK)
             silent += TICK
+    told_last = running.result()
     with _gone():
         if (line := progress.line()) != last:
             await response.write(line)
-        await response.write(running.result() + b"\n")
+        await response.write(told_last + b"\n")
         await response.write_eof()
+    if told_last.startswith(_PROBLEM):
+        response.came_to = int(json.loads(told_last)["problem"]["status"])
     return response
 
 

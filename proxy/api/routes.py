@@ -21,6 +21,7 @@ from authz.vocabulary import Action
 from identity.kept_tokens import KeptTokens
 from identity.principal import CredentialKind, Principal
 from proxy.api.progress import Progress
+from proxy.refusals import Refusals
 
 if TYPE_CHECKING:
     from proxy.runtime import Runtime
@@ -85,12 +86,16 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler answers. `epoch` is that of a mutation; None = the engine's."""
+    """What a handler answers. `epoch` is that of a mutation; None = the engine's.
+
+    With `stream` that answers instead, once the call has its record; `events` routes do so.
+    """
 
     body: BaseModel | None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     epoch: int | None = None
+    stream: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +115,7 @@ class Call:
     media: str = ""
     body: BaseModel | None = None
     decision_id: str = ""
+    refusals: Refusals | None = None  # counts what the caller is refused
     kept_tokens: KeptTokens | None = None  # where the tokens of virtual accounts are read again
     kept: dict[str, object] = field(default_factory=dict)  # what the gates found, for the handler
     waits: bool = False  # until the live processes have applied the change (`waiting.py`)
@@ -156,6 +162,10 @@ class Route:
     versioned: bool = False  # ETag; If-Match and If-None-Match
     mutates: bool = False
     streams: bool = False  # tells its progress to those who accept `application/x-ndjson`
+    events: bool = False  # answers server-sent events; the data of each is an `answer`
+    media: tuple[
+        str, ...
+    ] = ()  # answers a file of one of these types, of rows that are an `answer`
     description: str = ""
     example: Mapping[str, object] = field(default_factory=dict)
 

@@ -16,18 +16,31 @@ from authz.vocabulary import Action
 from identity.kept_tokens import KeptTokens
 from proxy.api import (
     access,
+    access_review,
     account_tokens,
     apply,
     changes,
+    decisions,
     documents,
+    erasures,
     explain,
     first_admin,
+    log_replay,
+    mcp,
+    metrics,
+    metrics_truefoundry,
     openapi,
+    records_spans,
+    requests,
+    rows,
     tokens,
     whoami,
 )
 from proxy.api.models import OpenApiAnswer
 from proxy.api.routes import PREFIX, SELF, Answer, Call, Route, checked, gate
+from proxy.errors import Unavailable
+from proxy.mcp.auth.api import routes as mcp_auth_routes
+from proxy.mcp.auth.parts import AuthParts
 from proxy.middleware.access import Guard
 from proxy.middleware.problems import problems
 from proxy.middleware.request_id import request_ids
@@ -42,6 +55,13 @@ def _openapi() -> OpenApiAnswer:
     return OpenApiAnswer.model_validate(openapi.build(ROUTES))
 
 
+def _mcp_auth(call: Call) -> AuthParts:
+    parts = call.runtime.mcp_auth
+    if parts is None:
+        raise Unavailable("MCP servers are not served by this process")
+    return parts
+
+
 async def show_openapi(call: Call) -> Answer:
     """The OpenAPI document of this very table."""
     return Answer(_openapi())
@@ -50,6 +70,8 @@ async def show_openapi(call: Call) -> Answer:
 ROUTES: tuple[Route, ...] = checked(
     (
         *documents.ROUTES,
+        *mcp.ROUTES,
+        *mcp_auth_routes(_mcp_auth),
         *apply.ROUTES,
         *changes.ROUTES,
         *tokens.ROUTES,
@@ -58,6 +80,15 @@ ROUTES: tuple[Route, ...] = checked(
         *whoami.ROUTES,
         *explain.ROUTES,
         *access.ROUTES,
+        *rows.ROUTES,
+        *requests.ROUTES,
+        *records_spans.ROUTES,
+        *metrics.ROUTES,
+        *metrics_truefoundry.ROUTES,
+        *decisions.ROUTES,
+        *access_review.ROUTES,
+        *log_replay.ROUTES,
+        *erasures.ROUTES,
         Route(
             "GET",
             "/openapi.json",

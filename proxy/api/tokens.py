@@ -164,7 +164,7 @@ async def revoke_gates(call: Call) -> Gates:
     """One's own token, or `user:manage-tokens` on its owner."""
     token_id = call.path("id")
     stored = await stored_credential(call, token_id)
-    if stored is not None and credential_in(stored).token_kind != CredentialKind.PAT.value:
+    if stored is not None and credential_in(stored).token_kind == CredentialKind.VAT.value:
         stored = None
     call.kept["stored"] = stored
     if stored is None:

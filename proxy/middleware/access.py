@@ -28,6 +28,7 @@ from identity.errors import InvalidOffer, Unauthenticated
 from identity.kept_tokens import KeptTokens
 from identity.principal import CredentialKind, Principal
 from identity.tokens import redact
+from proxy.admission import STALE_FLOOR
 from proxy.api import body as bodies
 from proxy.api import progress, waiting
 from proxy.api.problem import (
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 NOBODY = Principal("host", "one-time", CredentialKind.HOST)
 TURN = 500  # gates that are asked before others have their turn
 EPOCH_WAIT = 1.0  # seconds for an epoch that is committed and not applied here yet
-STALE_FLOOR = 1.0  # `max_stale` 0 means that one missed poll is enough; polls are not instant
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # To these the caller gets the answer for a thing that does not exist, unless he may read it.
 _NOT_GRANTED = frozenset(
@@ -79,7 +79,7 @@ class Guard:
             request[ROUTE] = route.operation
             now = self._runtime.clock.now()
             client = self._client(request)
-            _fresh(self._runtime, now)
+            fresh(self._runtime, now)
             principal = NOBODY if route.public else self._authenticate(request, client, now)
             await _reach(request, self._runtime)
             call = Call(
@@ -96,6 +96,7 @@ class Guard:
                 ),
                 query=bodies.parse_query(route.query, request, waiting.parameters(route)),
                 waits=waiting.wanted(route, request),
+                refusals=self._refusals,
                 kept_tokens=self._kept_tokens,
             )
             await _receive(call, route.body)
@@ -104,7 +105,10 @@ class Guard:
                 return await progress.told(
                     request, call.progress, lambda: self._last_line(call), headers
                 )
-            return _response(request, await self._serve(call))
+            answer = await self._serve(call)
+            if answer.stream is not None:
+                return await answer.stream(request)
+            return _response(request, answer)
 
         return endpoint
 
@@ -167,7 +171,7 @@ class Guard:
                 call.progress.at("authorise", number, len(gates))
                 await asyncio.sleep(0)
             if not decision:
-                await self._refuse(call, gate, decision, started)
+                await refuse(call, gate, decision, started)
                 raise refusal(call, gate, decision)
             passed.append((gate, decision))
         if not passed:
@@ -175,7 +179,7 @@ class Guard:
         gate, decision = passed[0]
         if call.principal.credential_kind not in call.route.credentials:
             outside = Decision(Effect.DENY, Reason.OUTSIDE_TOKEN, decision.epoch, decision.digest)
-            await self._refuse(call, gate, outside, started)
+            await refuse(call, gate, outside, started)
             kinds = " or ".join(sorted(kind.value for kind in call.route.credentials))
             raise CredentialNotAccepted(
                 f"this route takes no credential of kind `{call.principal.credential_kind.value}`",
@@ -184,19 +188,24 @@ class Guard:
         things = tuple(item.resource for item, _ in passed)
         await record(call, gate, decision, started, things if len(things) > 1 else ())
 
-    async def _refuse(self, call: Call, gate: Gate, decision: Decision, started: int) -> None:
-        """Record a refusal; beyond the rate it is only counted.
 
-        Raises:
-            TooManyRefusals: beyond the rate.
-        """
-        at = _us(call.now)
-        if decision.reason is not Reason.ERROR and not self._refusals.denied(call.principal.id, at):
-            left = self._refusals.seconds_left(at)
-            raise TooManyRefusals(
-                "too many of your requests were refused", headers={"Retry-After": str(left)}
-            )
-        await record(call, gate, decision, started)
+async def refuse(call: Call, gate: Gate, decision: Decision, started: int) -> None:
+    """Record a refusal; beyond the rate it is only counted.
+
+    Raises:
+        TooManyRefusals: beyond the rate. JournalUnavailable.
+    """
+    at, counted = _us(call.now), call.refusals
+    if (
+        counted is not None
+        and decision.reason is not Reason.ERROR
+        and not counted.denied(call.principal.id, at)
+    ):
+        raise TooManyRefusals(
+            "too many of your requests were refused",
+            headers={"Retry-After": str(counted.seconds_left(at))},
+        )
+    await record(call, gate, decision, started)
 
 
 def ask(call: Call, alternatives: Iterable[Gate]) -> tuple[Gate, Decision]:
@@ -230,27 +239,34 @@ async def record(
     things: Iterable[str] = (),
     *,
     listed: bool = False,
+    totals: tuple[int, str] | None = None,
 ) -> None:
     """Write the decision down and wait until it is durable.
 
-    `things` are those of a batch or a list: the record holds their count and digest.
+    `things` are those of a batch or a list: the record holds their count and digest, or `totals`.
 
     Raises:
         JournalUnavailable: the record cannot be written.
     """
     names = tuple(things)
+    count, digest = totals or (len(names), _digest(names) if names or listed else "")
+    principal, engine, pins = call.principal, call.runtime.changes.engine, call.runtime.pins
+    closure = engine.subject_closure(principal.id) if pins.any else ()
     made = decision_record(
         decision,
-        principal=call.principal.id,
-        credential=call.principal.credential_id,
+        principal=principal.id,
+        credential=principal.credential_id,
+        teams=(principal.team,) if principal.team is not None else engine.teams_of(principal.id),
+        owner_team=principal.owner_team or "",
+        pinned=pins.pinned(principal.id, closure) if pins.any else None,
         request_id=call.request_id,
         client=call.client,
         route=f"{call.route.method} {PREFIX}{call.route.path}",
         us=(time.perf_counter_ns() - started) // 1000,
         action=gate.action.value,
         resource=redact(gate.resource),  # somebody may have pasted a token as a name
-        count=len(names),
-        result_digest=_digest(names) if names or listed else "",
+        count=count,
+        result_digest=digest,
     )
     call.runtime.metrics.decided(decision.effect.value, decision.reason.value, gate.action.value)
     ticket = call.runtime.journal.append(made)
@@ -309,7 +325,7 @@ def missing(call: Call) -> Missing:
     )
 
 
-def _fresh(runtime: Runtime, now: datetime) -> None:
+def fresh(runtime: Runtime, now: datetime) -> None:
     """Refuse to decide, or to say who somebody is, by a policy that is too old.
 
     Raises:

@@ -19,6 +19,7 @@ from yarl import URL
 
 from authz.errors import GatewardenError
 from policies.documents import AccessKeyAuth, ApiKeyAuth
+from policies.pricing import Price
 
 
 class Dialect(StrEnum):
@@ -165,6 +166,7 @@ class Upstream:
     model_types: tuple[str, ...] = ("chat",)
     target: str | None = None
     problem: UpstreamError | None = None
+    price: Price | None = None  # of its tokens, None where nobody says one
 
     @property
     def account_name(self) -> str:

@@ -310,6 +310,7 @@ COLLECTION = {
     "resource-group": "/resource-groups/{}",
     "gateway-data-access-config": "/gateway/data-access",
     "gateway-metadata-config": "/gateway/metadata",
+    "gateway-logging-config": "/gateway/logging",
 }
 
 

@@ -89,6 +89,9 @@ async def serving(folder: Path) -> AsyncIterator[str]:
         "GATEWARDEN_LOG_LEVEL": "debug",
         "GATEWARDEN_UPSTREAM__ALLOW_PRIVATE": "127.0.0.0/8",
         "GATEWARDEN_JOURNAL__CHECKPOINT_SECONDS": "0.5",
+        "GATEWARDEN_SIEM__SINK": "file",
+        "GATEWARDEN_SIEM__FILE": str(folder / "var" / "siem.jsonl"),
+        "GATEWARDEN_SIEM__RECORDS": "all",
         "PYTHONASYNCIODEBUG": "1",
     }
     with log.open("wb") as stream:
@@ -366,7 +369,7 @@ async def test_i8_no_canary_is_in_any_sink(tmp_path: Path) -> None:
                 at = content.find(canary.encode())
                 assert at < 0, (file, canary, content[max(0, at - 300) : at + 100])
     names = {file.name for file in tmp_path.rglob("*")}
-    assert looked >= 4 and {"stderr", "gatewarden.db", "records.db"} <= names
+    assert looked >= 4 and {"stderr", "gatewarden.db", "request-records.db", "siem.jsonl"} <= names
 
     # what is immutable names no person
     db = sqlite3.connect(data / "gatewarden.db")

@@ -91,6 +91,19 @@ def filtered(operator: str, field: str = "metadata", key: str | None = "a") -> d
 
 
 FILTER = ("rules", 0, "filters", 0, "value")
+URL = "https://mcp.example.com/mcp"
+SERVERS: dict[str, dict[str, Any]] = {
+    "EchoMcpServer": {"type": "mcp-server/echo"},
+    "OpenApiMcpServer": {
+        "type": "mcp-server/openapi",
+        "url": URL,
+        "openapi_spec_source": {"type": "remote", "url": URL},
+        "enable_all_tools": True,
+    },
+    "RemoteMcpServer": {"type": "mcp-server/remote", "url": URL},
+    "VirtualMcpServer": {"type": "mcp-server/virtual", "servers": []},
+}
+MCP_USER = {"subject": f"user:{ANN}", "role_id": "mcp-server-user"}
 CASES: dict[str, list[Full]] = {
     "User.roles": [
         Full({**USER, "roles": ["tenant-admin"]}, ("roles",), "user", "policy:write", "any:policy")
@@ -171,6 +184,15 @@ CASES: dict[str, list[Full]] = {
             ("integrations", 0, "authorized_subjects"), "user", "model:use", MODEL,
         )
     ],
+    **{
+        f"{name}.collaborators": [
+            Full(
+                {**server, "name": "tools", "collaborators": [MCP_USER]},
+                ("collaborators",), "user", "mcp-server:use", "mcp-server:tools",
+            )
+        ]
+        for name, server in SERVERS.items()
+    },
     "Policy.rules": [Full(POLICY, ("rules",), "user", "model:use", MODEL, (ACCOUNT,))],
     "PolicyRule.subjects": [
         Full(POLICY, ("rules", 0, "subjects"), "user", "model:use", MODEL, (ACCOUNT,))
@@ -211,6 +233,20 @@ SAY_NOTHING = {
     "ProviderAccount.tags": "labels",
     "ProviderAccount.dialects": "test_m1_an_account_without_dialects_serves_nobody",
     "Integration.model_types": "describes the model",
+    **dict.fromkeys((f"{name}.tags" for name in SERVERS), "labels"),
+    "CatalogueEntry.flags": "what a person should know; tests/policies/test_mcp_catalogue.py",
+    "HeaderAuth.headers": "how a server is called",
+    "McpCatalogue.entries": "what a server offers; tests/policies/test_mcp_servers.py",
+    "InlineSpec.spec": "what a service can do, and nobody's right",
+    "OAuth2Auth.additional_token_params": "how a server is called",
+    "OAuth2Auth.scopes": "how a server is called",
+    "OpenApiMcpServer.tool_settings": "which operations are tools; tests/proxy/mcp/openapi",
+    "RemoteMcpServer.additional_headers": "how a server is called",
+    "RemoteMcpServer.tool_metadata": "what is said of tools",
+    "ToolPolicy.disabled_tools": "only ever narrows",
+    "ToolPolicy.enabled_tools": "tests/policies/test_mcp_catalogue.py: new ones wait without it",
+    "VirtualMcpServer.servers": "tests/policies/test_mcp_servers.py: no part and all parts differ",
+    "VirtualPart.enabled_tools": "tests/policies/test_mcp_servers.py: no part and all parts differ",
     "RoutingConfig.targets": "never empty: the document's type refuses it",
     "Policy.cases": "say what must hold, and give nothing; tests/store/test_case_gate.py",
     "Case.context": "what a case's question supplies",
@@ -220,6 +256,14 @@ SAY_NOTHING = {
     "MetadataConfig.rules": "pins metadata, which only narrows; tests/identity/test_pins.py",
     "MetadataRule.subjects": "tests/identity/test_pins.py",
     "MetadataRule.metadata_override": "tests/identity/test_pins.py",
+    "LoggingConfig.rules": "what is written down of requests; tests/policies/test_logging_config.py",
+    "LoggingWhen.metadata": "what is written down; tests/policies/test_logging_config.py",
+    "NameTest.in_": "what is written down; tests/policies/test_logging_config.py",
+    "NameTest.not_in": "what is written down; tests/policies/test_logging_config.py",
+    "RedactWith.custom_patterns": "what is written down; tests/policies/test_logging_config.py",
+    "RedactWith.presets": "what is written down; tests/policies/test_logging_config.py",
+    "SubjectTest.in_": "what is written down; tests/policies/test_logging_config.py",
+    "SubjectTest.not_in": "what is written down; tests/policies/test_logging_config.py",
     "Credential.restrictions": "test_m1_a_token_with_an_empty_restriction_may_nothing",
     "Restriction.actions": "test_m1_a_token_with_an_empty_restriction_may_nothing",
     "Restriction.resources": "test_m1_a_token_with_an_empty_restriction_may_nothing",

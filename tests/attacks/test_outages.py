@@ -400,7 +400,7 @@ FAULTS: dict[str, Break] = {
     "the message": lambda w, m: m.setattr(Engine, "message_of", broken),
     "the directory": lambda w, m: m.setattr(w.directory, "authenticate", broken),
     "the catalogue": lambda w, m: m.setattr(
-        type(w.gateway._judge._parts.catalogue), "model", broken
+        type(w.gateway.judge._parts.catalogue), "model", broken
     ),
     "pins": lambda w, m: m.setattr(w.gateway._parts.pins, "pinned", broken),
     "the age of policy": lambda w, m: m.setattr(w.policy, "age", broken),

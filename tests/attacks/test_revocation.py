@@ -46,10 +46,13 @@ async def test_k3_constant_use_prolongs_nothing(house: House) -> None:
     """K3: a token that is used all the time ends like any other; nothing of it is cached by use."""
     stop = asyncio.Event()
     seen: list[int] = []
+    users: list[list[int]] = []
 
     async def use() -> None:
+        users.append(own := [])
         while not stop.is_set():
-            seen.append((await house.chat()).status)
+            own.append((await house.chat()).status)
+            seen.append(own[-1])
 
     async with asyncio.TaskGroup() as group:
         for _ in range(4):
@@ -62,8 +65,9 @@ async def test_k3_constant_use_prolongs_nothing(house: House) -> None:
         for _ in range(5):
             assert (await house.chat()).status == 401
         stop.set()
-    refused = seen.index(401) if 401 in seen else len(seen)
-    assert set(seen[:refused]) == {200} and set(seen[refused:]) <= {401}
+    for own in users:  # of several at once, one that began before the end may be answered after it
+        refused = own.index(401) if 401 in own else len(own)
+        assert set(own[:refused]) <= {200} and set(own[refused:]) <= {401}
 
 
 @pytest.mark.parametrize("end", ["token", "person"])

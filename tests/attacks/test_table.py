@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "attacks.md"
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-NUMBERS = {f"{letter}{n}" for letter, last in (("K", 18), ("M", 10), ("D", 8), ("A", 13), ("B", 8), ("I", 11))
+NUMBERS = {f"{letter}{n}" for letter, last in (("K", 18), ("M", 10), ("P", 24), ("D", 8), ("A", 13), ("B", 8), ("H", 10), ("I", 11))
            for n in range(1, last + 1)}  # fmt: skip
 NUMBERS |= {"T1", "T2", "T3", "T5", "T8", "T14"}
 
@@ -57,7 +57,7 @@ def test_every_test_here_that_names_a_number_is_in_the_table() -> None:
     page = PAGE.read_text("utf-8")
     for file in sorted(Path(__file__).parent.glob("test_*.py")):
         for test in functions_of(f"tests/attacks/{file.name}"):
-            found = re.match(r"test_([kmdabit]\d+)_", test)
+            found = re.match(r"test_([kmdabhipt]\d+)_", test)
             if found:
                 line = re.search(rf"^\| {found[1].upper()} \|.*$", page, re.MULTILINE)
                 assert line is not None and f"::{test}`" in page, f"{file.name}::{test}"

@@ -90,7 +90,7 @@ def test_a_field_falls_under_its_entry(name: str, root: str) -> None:
 def test_every_field_says_who_vouches_for_it_and_which_actions_supply_it() -> None:
     for name, known in FIELDS.items():
         assert known.actions, name
-        claimed = name in ("metadata.", "header.")
+        claimed = name in ("metadata.", "header.", "record.claimed.")
         assert (known.trust is Trust.CLAIMED) == claimed, name
 
 
@@ -118,6 +118,22 @@ def test_good_items_have_no_problem_on_a_deny(item: Item) -> None:
             "`model:use`",
         ),
         (Item("record.metadata.env", Operator.IN, ("a",)), ["data:read"], "allow", None, ""),
+        (
+            Item("record.claimed.env", Operator.IN, ("a",)),
+            ["data:read"],
+            "allow",
+            None,
+            "trust: claimed",
+        ),
+        (Item("record.claimed.env", Operator.IN, ("a",)), ["data:read"], "allow", "claimed", ""),
+        (Item("record.claimed.env", Operator.IN, ("a",)), ["data:read"], "deny", None, ""),
+        (
+            Item("record.claimed.", Operator.IN, ("a",)),
+            ["data:read"],
+            "deny",
+            None,
+            "is not a field",
+        ),
         # names
         (Item("principle.id", Operator.EQUAL, "x"), ["model:use"], "deny", None, "`principal.id`"),
         (Item("nonsense", Operator.EQUAL, "x"), ["model:use"], "deny", None, "is not a field"),

@@ -71,6 +71,22 @@ def item(operator: Operator, value: Any, field: str = "body.x") -> Item:
         (Operator.STRING_STARTS_WITH, "he", "hello", True),
         (Operator.STRING_ENDS_WITH, "he", "hello", False),
         (Operator.STRING_ENDS_WITH, "lo", MISSING, None),
+        # several at once
+        (Operator.EQUAL, "team:a", ("team:a", "team:b"), True),
+        (Operator.EQUAL, "team:c", ("team:a", "team:b"), False),
+        (Operator.EQUAL, "team:a", (), False),
+        (Operator.NOT_EQUAL, "team:a", (), True),
+        (Operator.IN, ("team:b", "team:c"), ("team:a", "team:b"), True),
+        (Operator.NOT_IN, ("team:b", "team:c"), ("team:a", "team:b"), False),
+        (Operator.NOT_IN, ("team:c",), ("team:a", "team:b"), True),
+        (Operator.IN, (1, 2), ("team:a",), None),
+        (Operator.IN, ("team:everyone",), ("team:a",), None),
+        (Operator.NOT_IN, ("team:everyone", "team:b"), ("team:a",), None),
+        (Operator.EXISTS, True, ("team:a",), True),
+        (Operator.EXISTS, True, (), False),
+        (Operator.STRING_STARTS_WITH, "team:", ("team:a",), True),
+        (Operator.STRING_STARTS_WITH, "team:", ("team:a", "team:b"), None),
+        (Operator.STRING_STARTS_WITH, "team:", (), None),
         # networks
         (Operator.IN_NETWORK, ("10.0.0.0/8",), "10.1.2.3", True),
         (Operator.IN_NETWORK, ("10.0.0.0/8",), "11.1.2.3", False),
@@ -200,3 +216,37 @@ def test_hour_and_weekday_follow_from_the_instant_in_utc() -> None:
     reading = Reading(Context({"time.now": NOON.astimezone(east)}), "user:u-1", "model:a/b")
     assert (reading.value("time.hour"), reading.value("time.weekday")) == (12, "mon")
     assert Reading(Context(), "user:u-1", "model:a/b").value("time.hour") is MISSING
+
+
+@pytest.mark.parametrize(
+    ("resource", "server", "tool"),
+    [
+        ("mcp-tool:github~2/a%20b/c", "github~2", "a b/c"),
+        ("mcp-prompt:github/x", "github", MISSING),
+        ("mcp-resource:docs/file:///x", "docs", MISSING),
+        ("mcp-server:github", "github", MISSING),
+        ("model:github/x", MISSING, MISSING),
+    ],
+)
+def test_server_and_tool_come_from_the_question_alone(
+    resource: str, server: object, tool: object
+) -> None:
+    claimed = {"resource.server": "x", "resource.tool": "x", "tool.name": "x"}
+    reading = Reading(Context(claimed), "user:u-1", resource)
+    assert reading.value("resource.server") == server
+    assert reading.value("resource.tool") == tool
+    assert reading.value("tool.name") == tool
+
+
+def test_only_the_arguments_of_a_tool_are_open_in_a_list() -> None:
+    opened = Context({}, unbound=frozenset({"tool.args."}))
+    reading = Reading(opened, "user:u-1", "mcp-tool:github/read")
+
+    def outcome(field: str, value: str, effect: str = "allow") -> bool | None:
+        condition = Condition((item(Operator.EQUAL, value, field),))
+        return evaluate(compile_condition(condition), reading, effect)
+
+    assert outcome("tool.args.path.root", "x") is True
+    assert outcome("tool.args.path.root", "x", "deny") is False
+    assert outcome("tool.name", "write") is False
+    assert outcome("tool.name", "read") is True

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.errors import InvalidId
-from authz.vocabulary import Action, Kind, escape, kind_of, make_id, model_id, split_id
+from authz.vocabulary import Action, Kind, escape, kind_of, make_id, mcp_id, model_id, split_id
 
 
 def test_actions_are_written_type_and_verb_in_order() -> None:
@@ -56,3 +56,12 @@ def test_a_name_is_needed_and_not_endless() -> None:
     for name in ("", "x" * 513):
         with pytest.raises(InvalidId):
             make_id(Kind.TEAM, name)
+
+
+def test_what_a_server_offers_is_named_by_the_server_and_its_own_name() -> None:
+    assert mcp_id(Kind.MCP_TOOL, "github~2", "get issue") == "mcp-tool:github~2/get%20issue"
+    template = mcp_id(Kind.MCP_RESOURCE, "docs", "file:///{path}?a=1")
+    assert template == "mcp-resource:docs/file:///%7Bpath%7D%3Fa%3D1"
+    for server, name in (("a/b", "x"), ("a", ""), ("a", "x" * 600)):
+        with pytest.raises(InvalidId):
+            mcp_id(Kind.MCP_TOOL, server, name)

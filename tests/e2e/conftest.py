@@ -13,6 +13,9 @@ from conf.settings import Settings, load
 from proxy import app, demo
 from proxy.host import Places
 from proxy.runtime import Clock
+from tests.peers.mcp.fixtures import everything_server, node_peers, public_server
+
+__all__ = ["everything_server", "node_peers", "public_server"]
 
 
 @dataclass

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -146,10 +146,14 @@ async def test_a_stopped_server_is_an_outage_and_not_an_answer(
                 await log.commit(joining(2), None, now())
             assert log.engine.digest == digest  # decisions go on, on what is known
             assert log.age(now()) >= (now() - started).total_seconds() - 0.1
+            # A minute of it, of which only the beginning is waited for: each poll fails as the first did.
+            assert log.age(started + timedelta(minutes=1)) >= 60
+            assert log.problem is None and log.doubt is None
         finally:
             own_server.process.send_signal(signal.SIGCONT)
         await persistently(log, joining(3), seconds=30)
         await log.poll()
+        assert log.age(now()) < 5
         await whole(log)
 
 

@@ -12,6 +12,7 @@ from policies.change import Change, Plan, Source
 from policies.documents import Document, parse
 from policies.estate import Estate
 from policies.loader import shipped
+from policies.mcp_catalogue import merged
 from policies.naming import Key
 from policies.planning import offline_user_id, plan
 
@@ -80,6 +81,44 @@ def virtual(name: str, *grants: str, **fields: Any) -> Document:
 def policy(name: str, *rules: Mapping[str, Any]) -> Document:
     whole = [{"id": f"r{n}", "actions": ["model:use"], **rule} for n, rule in enumerate(rules)]
     return parse({"type": "policy", "name": name, "rules": whole})
+
+
+def mcp(name: str, *grants: str, **fields: Any) -> Document:
+    """A remote MCP server. A grant is `team:search=mcp-server-user`."""
+    return parse(
+        {
+            "type": "mcp-server/remote",
+            "name": name,
+            "url": f"https://{name}.example.com/mcp",
+            "collaborators": [
+                {"subject": grant.partition("=")[0], "role_id": grant.partition("=")[2]}
+                for grant in grants
+            ],
+            **fields,
+        }
+    )
+
+
+def virtual_mcp(name: str, *parts: str, **fields: Any) -> Document:
+    """A virtual MCP server. A part is `github` for all its tools, or `github=one,two`."""
+    servers = [
+        {
+            "name": part.partition("=")[0],
+            **({"enabled_tools": part.partition("=")[2].split(",")} if "=" in part else {}),
+        }
+        for part in parts
+    ]
+    return parse({"type": "mcp-server/virtual", "name": name, "servers": servers, **fields})
+
+
+def catalogue(server: str, *tools: str, **more: Iterable[str]) -> Document:
+    """What a server (its stored name) was found to offer: tools, and `prompt=[…]`, `resource=[…]`."""
+    member = {"tool": "name", "prompt": "name", "resource": "uri", "template": "uriTemplate"}
+    found = {
+        kind: [{member[kind]: name} for name in names]
+        for kind, names in {"tool": tools, **more}.items()
+    }
+    return merged(server, None, found).catalogue
 
 
 def credential(name: str, subject: str, **fields: Any) -> Document:

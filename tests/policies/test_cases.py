@@ -261,3 +261,53 @@ def test_a_case_about_what_must_not_exist_says_so(tmp_path: Path) -> None:
     (tmp_path / "house.yaml").write_text(gone + ESTATE)
     assert not check([tmp_path]).errors
     assert run([tmp_path], MODEL).exit_code == 0
+
+
+SERVERS = """\
+documents:
+  - {type: user, name: alice@example.com}
+  - type: mcp-server/remote
+    name: github
+    url: https://mcp.example.com/mcp
+    tool_policy: {disabled_tools: [drop]}
+    collaborators: [{subject: "user:alice@example.com", role_id: mcp-server-user}]
+  - type: mcp-server/virtual
+    name: desk
+    servers: [{name: github, enabled_tools: [search]}]
+    collaborators: [{subject: "user:alice@example.com", role_id: mcp-server-user}]
+  - type: policy
+    name: p
+    rules:
+      - id: ours
+        effect: deny
+        subjects: ["any:subject"]
+        actions: ["mcp-tool:call"]
+        resources: ["mcp-tool:github/*"]
+        when: [{field: tool.args.repo.owner, operator: EQUAL, value: other}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("resource", "context", "expect"),
+    [
+        ("mcp-tool:github/read", "{tool: {args: {repo: {owner: acme}}}}", "allow, reason: allowed"),
+        ("mcp-tool:github/read", "{tool: {args: {repo: {owner: other}}}}", "deny"),
+        ("mcp-tool:github/read", "{}", "deny, reason: denied_by_rule"),
+        ("mcp-tool:github/drop", "{}", "deny, reason: unknown_resource"),
+        ("mcp-tool:desk/search", "{tool.args.repo.owner: acme}", "allow"),
+        ("mcp-tool:desk/search", "{tool.args.repo.owner: other}", "deny, reason: target_denied"),
+        ("mcp-tool:desk/read", "{}", "deny, reason: unknown_resource"),
+        ("mcp-resource:github/file:///a%20b", "{}", "allow"),
+    ],
+)
+def test_what_a_case_names_of_a_server_counts_as_found(
+    tmp_path: Path, resource: str, context: str, expect: str
+) -> None:
+    action = {"mcp-tool": "mcp-tool:call", "mcp-resource": "mcp-resource:read"}
+    text = case(
+        action=f'"{action[resource.partition(":")[0]]}"',
+        resource=f'"{resource}"',
+        context=context,
+        expect=expect,
+    )
+    assert list(report(tmp_path, text, SERVERS).lines()) == ["1 cases, 0 failed"]

@@ -50,7 +50,7 @@ def test_warnings_alone_leave_the_exit_code_at_zero(tmp_path: Path) -> None:
 
 
 def test_the_json_report_holds_the_same(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("type: mcp-server/remote\nname: x\n---\ntype: tem\n")
+    (tmp_path / "a.yaml").write_text("type: mcp-server/stdio\nname: x\n---\ntype: tem\n")
     report = check([tmp_path], skip_unsupported=True)
     data = json.loads(json.dumps(report.to_json()))
     assert data["ok"] is False
@@ -58,7 +58,7 @@ def test_the_json_report_holds_the_same(tmp_path: Path) -> None:
     assert data["problems"][0]["code"] == "unknown_type"
     assert data["problems"][0]["line"] == 4
     assert data["problems"][0]["hint"] == "did you mean `team`?"
-    assert data["skipped"][0]["what"] == "the type `mcp-server/remote`"
+    assert data["skipped"][0]["what"] == "the type `mcp-server/stdio`"
     assert any("skipped" in line for line in report.lines())
 
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 import random
 
 import pytest
-from estates import House, account, credential, policy, role, team, uid, user, virtual
+from estates import (
+    House,
+    account,
+    catalogue,
+    credential,
+    mcp,
+    policy,
+    role,
+    team,
+    uid,
+    user,
+    virtual,
+    virtual_mcp,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +28,7 @@ from policies.change import Source
 from policies.compile import STRUCTURE_ROWS, rows_of
 from policies.documents import Document, LogWriter, parse
 from policies.errors import GuardRefused, InvalidDocuments, NotFound
+from policies.mcp_catalogue import merged
 from policies.planning import is_shareable
 
 
@@ -362,6 +376,24 @@ def test_data_rules_become_scopes_with_filters_as_conditions() -> None:
     ]
 
 
+def test_a_filter_on_claimed_metadata_says_so_and_reads_nothing_that_is_pinned() -> None:
+    one = {"field": "metadata", "key": "region", "value": ["emea"]}
+    rule = {"subjects": ["team:s"], "data_types": ["metrics"], "scope": "all_data"}
+    rules = [
+        {**rule, "id": "pinned", "filters": [one]},
+        {**rule, "id": "claimed", "filters": [{**one, "trust": "claimed"}]},
+    ]
+    config = {"type": "gateway-data-access-config", "name": "data-access", "rules": rules}
+    house = House(team("s"), parse(config))
+    defined = {r.values[0]: decode(r.values[1]) for r in house.rows if r.ptype == "c"}
+    made = {
+        r.values[5].partition("#")[2]: defined[r.values[4]].items[0].field
+        for r in house.rows
+        if r.ptype == "p" and r.values[1] == "data:metrics/all" and r.values[0] == "team:s"
+    }
+    assert made == {"pinned": "record.metadata.region", "claimed": "record.claimed.region"}
+
+
 def test_created_by_in_people_and_teams_is_either_of_two_rows() -> None:
     house = House(
         team("legal"),
@@ -446,6 +478,9 @@ _PEOPLE = [f"p{n}@acme.com" for n in range(4)]
 _TEAMS = ["t0", "t1", "t2"]
 _ACCOUNTS = ["acme", "beta"]
 _MODELS = ["a1", "a2", "b1"]
+_SERVERS = ["s0", "s1"]
+_STORED_SERVERS = ["s0", "s1", "s0~2", "s0~3"]
+_TOOLS = ["t0", "t1", "t2"]
 
 
 def _random_document(pick: random.Random) -> Document:
@@ -458,7 +493,7 @@ def _random_document(pick: random.Random) -> Document:
             "virtualaccount:v0",
         ]
     )
-    match pick.randrange(9):
+    match pick.randrange(13):
         case 0:
             state = pick.choice(["active", "suspended"])
             return user(pick.choice(_PEOPLE), state=state, roles=pick.sample(["auditor", "r0"], 1))
@@ -509,8 +544,46 @@ def _random_document(pick: random.Random) -> Document:
                 {
                     "type": "resource-group",
                     "name": "g",
-                    "resources": [pick.choice(["model:acme/*", "provider-account:beta"])],
+                    "resources": [
+                        pick.choice(["model:acme/*", "provider-account:beta"]),
+                        pick.choice(["mcp-tool:s0/t0", "mcp-tool:s1/*", "mcp-server:s0"]),
+                    ],
                 }
+            )
+        case 8:
+            tools = pick.sample(_TOOLS, pick.randint(0, 3))
+            return mcp(
+                pick.choice(_SERVERS),
+                f"{subject}={pick.choice(['mcp-server-user', 'mcp-server-manager'])}",
+                tool_policy={
+                    "enable_tools_by_default": pick.random() < 0.5,
+                    "disabled_tools": tools[:1],
+                    "enabled_tools": tools[1:],
+                },
+            )
+        case 9:
+            found = {"tool": [{"name": n} for n in pick.sample(_TOOLS, pick.randint(0, 3))]}
+            before = merged(pick.choice(_STORED_SERVERS), None, found).catalogue
+            if pick.random() < 0.5:
+                return before
+            found["tool"] = [{**item, "title": pick.choice("ab")} for item in found["tool"]]
+            return merged(before.name, before, found).catalogue
+        case 10:
+            parts = pick.sample([*_SERVERS, "s0=t0", "s1=t0,t1"], 2)
+            return virtual_mcp("v", *parts)
+        case 11:
+            return policy(
+                "mcp",
+                {
+                    "effect": (effect := pick.choice(["allow", "deny"])),
+                    "subjects": [subject],
+                    "actions": ["mcp-tool:call"],
+                    "resources": pick.sample(
+                        ["mcp-tool:s0/t*", "mcp-tool:v/*", "mcp-tool:s1/t0", "mcp-server:v"]
+                        + (["mcp-tool:*/t1"] if effect == "deny" else []),
+                        2,
+                    ),
+                },
             )
         case _:
             return parse(
@@ -536,6 +609,9 @@ def test_compiling_what_changed_equals_compiling_everything(seed: int) -> None:
         *(account(name, models=_MODELS) for name in _ACCOUNTS),
         virtual("v0"),
         parse({"type": "resource-group", "name": "g", "resources": ["model:acme/*"]}),
+        *(mcp(name) for name in _SERVERS),
+        *(catalogue(name, *_TOOLS) for name in _SERVERS),
+        virtual_mcp("v", "s0"),
     )
     for _ in range(40):
         deletes = []
@@ -547,6 +623,8 @@ def test_compiling_what_changed_equals_compiling_everything(seed: int) -> None:
                 ("provider-account", pick.choice(_ACCOUNTS)),
                 ("virtual-account", "v0"),
                 ("policy", "p0"),
+                ("mcp-server", "s0"),
+                ("mcp-server", "v"),
             ]
             deletes = [pick.choice(names)]
         try:

@@ -72,6 +72,7 @@ def test_a_name_is_plain(name: str) -> None:
         Team(name=name, members=())
 
 
-def test_tokens_and_chains_are_the_internal_types_and_every_type_has_a_class() -> None:
-    assert set(DOCUMENT_TYPES) >= INTERNAL_TYPES == {"credential", "log-writer"}
+def test_tokens_chains_and_catalogues_are_the_internal_types_and_every_type_has_a_class() -> None:
+    assert {"credential", "log-writer", "mcp-catalogue"} == INTERNAL_TYPES
+    assert set(DOCUMENT_TYPES) >= INTERNAL_TYPES
     assert User(name="a@b.cd").key == ("user", "a@b.cd")

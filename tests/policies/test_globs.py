@@ -29,6 +29,13 @@ from policies import globs
         ("model:acme/*", "provider-account:acme", False),
         ("team:*", "team:search", False),
         ("model:acme/*", "model:acme", False),
+        ("mcp-tool:github/get_*", "mcp-tool:github/get_issue", True),
+        ("mcp-tool:github/get_*", "mcp-tool:github2/get_issue", False),
+        ("mcp-tool:*/delete_*", "mcp-tool:jira~2/delete_all", True),
+        ("mcp-tool:github/*", "mcp-prompt:github/x", False),
+        ("mcp-tool:acme/*", "model:acme/x", False),
+        ("mcp-resource:docs/file:///a/*", "mcp-resource:docs/file:///a/b%20c", True),
+        ("mcp-tool:*", "mcp-server:github", False),
     ],
 )
 def test_a_pattern_matches_whole_names_only(pattern: str, model: str, expected: bool) -> None:
@@ -45,6 +52,11 @@ def test_a_pattern_matches_whole_names_only(pattern: str, model: str, expected: 
         ("model:acme/[ab]", False, "acme"),
         ("model:acme/%2A", False, "acme"),
         ("team:x/*", False, "x"),
+        ("mcp-tool:github/*", True, "github"),
+        ("mcp-tool:*/x", True, None),
+        ("mcp-resource:docs/a%20b*", True, "docs"),
+        ("mcp-resource:docs/a b*", False, "docs"),
+        ("mcp-server:*", False, None),
     ],
 )
 def test_a_pattern_says_its_account(pattern: str, valid: bool, account: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,37 @@ def test_a_member_is_shadowed_by_the_deny_on_the_team_and_an_account_by_all_of_i
     assert found(ban + allow) == [(2, "shadowed")]
 
 
+SERVER = """\
+type: mcp-server/echo
+name: tools
+---
+"""
+TOOL = {"actions": '["mcp-tool:call"]', "resources": '["mcp-tool:tools/say"]'}
+
+
+@pytest.mark.parametrize(
+    ("resources", "shadowed"),
+    [
+        ('["mcp-tool:tools/say"]', True),
+        ('["mcp-server:tools"]', True),
+        ('["any:mcp-server"]', True),
+        ('["any:object"]', True),
+        ('["mcp-tool:tools/s*"]', True),
+        ('["mcp-tool:*/say"]', True),
+        ('["mcp-tool:tools/add"]', False),
+        ('["mcp-prompt:tools/*"]', False),
+    ],
+)
+def test_an_allow_on_a_tool_is_shadowed_by_a_deny_on_what_holds_it(
+    resources: str, shadowed: bool
+) -> None:
+    ban = rule("ban", **{**TOOL, **DENY, "actions": '["*"]', "resources": resources})
+    text = SERVER + ESTATE + ban + rule("a", **TOOL)
+    loaded = load_text(text, "f.yaml")
+    codes = {problem.code for problem in (*validate(loaded), *lint(loaded))}
+    assert ("shadowed" in codes) is shadowed
+
+
 def test_a_rule_that_stands_twice_is_told_across_documents_with_the_place_of_the_first() -> None:
     twice = rule("a") + "---\ntype: policy\nname: second\nrules:\n" + rule("b")
     assert found(twice) == [(6, "duplicate_rule")]
@@ -247,3 +279,9 @@ def test_what_is_called_impossible_is_met_by_no_value(items: list[Item], effect:
         assert met is not True
         if clash.extent is Extent.NEVER and effect == "deny":
             assert met is False
+
+
+def test_a_record_of_two_teams_may_meet_two_tests_of_its_teams() -> None:
+    tests = [Item("record.created_by_team", Operator.EQUAL, f"team:{name}") for name in ("a", "b")]
+    assert contradiction(tests, "allow") is None
+    assert contradiction([replace(one, field="record.created_by") for one in tests], "allow")

@@ -395,7 +395,7 @@ def test_an_explicit_text_tag_is_fine() -> None:
 # -- TrueFoundry -------------------------------------------------------------------------------------
 
 THEIRS = """\
-type: mcp-server/remote
+type: agent
 name: x
 url: https://example.com
 ---
@@ -403,12 +403,12 @@ type: virtual-account
 name: v
 notification_target: {type: slack-webhook}
 permissions:
-  - {resource_fqn: "acme:mcp-server:x", resource_type: mcp-server, role_id: mcp-server-user}
+  - {resource_fqn: "acme:agent:x", resource_type: agent, role_id: agent-user}
   - {resource_fqn: "acme:openai:main", resource_type: provider-account, role_id: provider-account-access}
 ---
 type: role
 name: ops
-permissions: ["mcp-server:UseMcpServer", "team:ReadTeam"]
+permissions: ["agent:UseAgent", "team:ReadTeam"]
 """
 
 
@@ -427,10 +427,10 @@ def test_what_we_do_not_support_yet_is_skipped_and_listed_when_asked() -> None:
     loaded = load_text(THEIRS, skip_unsupported=True)
     assert loaded.problems == []
     assert [each.what for each in loaded.skipped] == [
-        "the type `mcp-server/remote`",
+        "the type `agent`",
         "the field `notification_target`",
-        "the resource type `mcp-server`",
-        "the permission `mcp-server:UseMcpServer`",
+        "the resource type `agent`",
+        "the permission `agent:UseAgent`",
     ]
     account, role = loaded.plain()
     assert isinstance(account, VirtualAccount)

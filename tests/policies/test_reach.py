@@ -51,6 +51,17 @@ def test_a_deny_reaches_the_aliases_of_its_thing_and_an_allow_does_not() -> None
     assert (spot.gains, spot.targets) == (False, ((USE, "model:b/x"),))
 
 
+def test_a_deny_on_a_tool_reaches_the_virtual_tools_that_stand_for_it() -> None:
+    tools = [
+        row("g2", "mcp-tool:s/x", "mcp-server:s"),
+        row("g2", "mcp-tool:v/x", "mcp-server:v"),
+        row("a", "mcp-tool:v/x", "mcp-tool:s/x"),
+    ]
+    stop = row("p", "team:t", "mcp-tool:s/x", "mcp-tool:call", "deny", "", "stop")
+    (spot,) = reach(stop, *tools).spots([stop], come=True, switched=())
+    assert {thing for _, thing in spot.targets} == {"mcp-tool:s/x", "mcp-tool:v/x"}
+
+
 def test_any_kind_reaches_everyone_of_before_and_after() -> None:
     assert reach().people("any:subject") == ("user:u-1", "virtualaccount:v")
     assert reach().people("any:user") == ("user:u-1",)

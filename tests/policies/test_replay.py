@@ -123,6 +123,39 @@ def test_a_field_that_a_condition_looked_for_in_vain_was_not_there() -> None:
     assert run([*ROWS, *standing], added, [], stopped).unanswerable == 1
 
 
+JOB = Item("metadata.job", Operator.EQUAL, "batch")
+
+
+@pytest.mark.parametrize(
+    ("items", "context", "told"),
+    [
+        ((Item("metadata.env", Operator.EXISTS, True),), {}, True),  # false, so it was absent
+        (
+            (ENV, JOB),
+            {"metadata.job": "day"},
+            True,
+        ),  # looked at, not recorded, and the next was false
+        ((JOB, ENV), {"metadata.job": "day"}, False),  # false before it came to it
+        (
+            (JOB, ENV),
+            {"metadata.job": "batch"},
+            False,
+        ),  # the record and the definition do not agree
+    ],
+)
+def test_a_false_condition_tells_what_was_absent_before_it_was_false(
+    items: tuple[Item, ...], context: dict[str, object], told: bool
+) -> None:
+    added = conditional("deny", Item("metadata.env", Operator.EXISTS, False))
+    standing = conditional("allow", *items)
+    seen = question(conditions={standing[0].values[0]: "false"}, context=context)
+    found = run([*ROWS, *standing], added, [], seen)
+    assert found.unanswerable == (not told)
+    assert [flip.after for flip in found.flips] == ["deny"] * told
+    hidden = replace(seen, erased=frozenset({"metadata.env", "metadata.job"}), context={})
+    assert run([*ROWS, *standing], added, [], hidden).unanswerable == 1
+
+
 def test_an_open_field_behind_another_is_found() -> None:
     added = conditional("deny", ENV, Item("metadata.job", Operator.EQUAL, "batch"))
     assert run(ROWS, added, [], question()).unanswerable == 1

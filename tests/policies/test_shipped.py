@@ -51,6 +51,8 @@ def test_the_roles_of_the_contract_are_shipped() -> None:
     kinds = {each.name: each.resource_type for each in shipped() if isinstance(each, Role)}
     assert kinds == {
         "auditor": "tenant",
+        "mcp-server-manager": "mcp-server",
+        "mcp-server-user": "mcp-server",
         "provider-account-access": "provider-account",
         "provider-account-manager": "provider-account",
         "security-admin": "tenant",
@@ -88,7 +90,7 @@ def test_an_access_role_gives_use_and_nothing_else() -> None:
 def test_the_three_default_rules_have_their_public_ids() -> None:
     config = next(each for each in shipped() if isinstance(each, DataAccessConfig))
     assert [(r.id, r.subjects, r.scope) for r in config.rules] == [
-        ("default-everyone-own-data", ("team:everyone",), "own_data"),
+        ("default-everyone-own-data", ("team:everyone", "any:virtualaccount"), "own_data"),
         ("default-everyone-team-data", ("team:everyone",), "team_data"),
         ("default-tenant-admin-all-data", ("role:tenant-admin",), "all_data"),
     ]

@@ -32,7 +32,7 @@ def test_a_grant_inside_a_permission_reaches_its_own_kind_only() -> None:
     assert tenant_wide("access:grant") == ((Action.ACCESS_GRANT, "any:object"),)
 
 
-@pytest.mark.parametrize("text", ["", "*", "model", "Model:Use", "mcp-server:UseMcpServer", "a:b"])
+@pytest.mark.parametrize("text", ["", "*", "model", "Model:Use", "agent:UseAgent", "a:b"])
 def test_an_unknown_permission_is_refused(text: str) -> None:
     with pytest.raises(UnknownPermission):
         actions_of(text)
@@ -76,7 +76,10 @@ def test_a_qualified_name_becomes_an_id(fqn: str, kind: str, expected: str) -> N
         ("a:openai:main:guardrail-config:x", "provider-account"),
         ("a::main", "provider-account"),
         ("model:/x", "model"),
-        ("x", "mcp-server"),
+        ("a:b:x", "mcp-server"),
+        ("mcp-tool:x", "mcp-tool"),
+        ("mcp-tool:x/a b", "mcp-tool"),
+        ("x", "agent"),
         ("role:x", "team"),
         ("", "team"),
     ],

@@ -16,7 +16,7 @@ from policies.loader import load_paths
 FIXTURES = Path(__file__).parent / "fixtures"
 SUPPORTED, UNSUPPORTED = FIXTURES / "truefoundry", FIXTURES / "truefoundry-unsupported"
 # Kinds that are ours alone, and a provider that answers itself.
-OURS = {"policy", "resource-group", "user", "provider-account/echo"}
+OURS = {"policy", "resource-group", "user", "provider-account/echo", "mcp-server/echo"}
 OURS |= {"provider-account/openai-compatible"}
 
 
@@ -69,8 +69,8 @@ def test_what_is_not_supported_is_named_at_its_place_with_the_way_out() -> None:
     assert all("--skip-unsupported" in hint or "did you mean" in hint for hint in hints)
     said = " ".join(problem.message for problem in report.errors)
     for what in (
-        "mcp-server/remote", "gateway-rate-limiting-config", "google-vertex", "`agent`", "secret-group",
-        "`metadata`", "mcp-server:UseMcpServer", "`notification_target`", "`secret_store_config`",
+        "mcp-server/stdio", "gateway-rate-limiting-config", "google-vertex", "`agent`", "secret-group",
+        "`metadata`", "agent:UseAgent", "`notification_target`", "`secret_store_config`",
         "`discount_percent`", "`rate_limits`", "`weight`", "`retry_config`",
     ):  # fmt: skip
         assert what in said, what

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from policies.documents import Document
-from policies.errors import Problem
+from policies.errors import InvalidDocuments, Problem
 from policies.loader import as_loaded, load_mapping, load_text, shipped
 from policies.naming import Key
 from policies.planning import offline
@@ -211,7 +211,7 @@ roles: [nobody]
 @pytest.mark.parametrize(
     ("action", "code"),
     [("model:uze", "unknown_action"), ("*", "wild_action"), ("use", "unknown_action"),
-     ("team:read", "action_mismatch"), ("mcp-server:UseMcpServer", "unknown_action")],
+     ("team:read", "action_mismatch"), ("mcp-server:UseMcpServer", "action_mismatch"), ("agent:UseAgent", "unknown_action")],
 )  # fmt: skip
 def test_an_action_that_cannot_be_asked_is_reported(action: str, code: str) -> None:
     problems = found(rule(actions=f'["model:use", "{action}"]'))
@@ -269,6 +269,14 @@ def test_a_deny_may_span_all_accounts_and_all_actions() -> None:
 def test_a_pattern_that_matches_nothing_is_a_warning() -> None:
     problem = only(rule(resources='["model:acme/gpt*"]'))
     assert (problem.code, problem.severity) == ("matches_nothing", "warning")
+
+
+@pytest.mark.parametrize("scope", ["own", "team", "team-accounts"])
+def test_a_deny_names_the_widest_scope_of_data(scope: str) -> None:
+    target = f"data:metrics/{scope}"
+    problem = only(rule(effect="deny", actions='["data:read"]', resources=f'["{target}"]'))
+    assert problem.code == "deny_scope" and f"`{target}`" in problem.message
+    assert "`data:metrics/all`" in problem.hint
 
 
 def test_a_deny_on_a_narrow_scope_of_data_is_refused() -> None:
@@ -560,37 +568,129 @@ def test_virtual_models_stand_for_what_exists_without_a_circle() -> None:
 # -- data access and metadata ------------------------------------------------------------------------
 
 
+def data_filter(one: str, scope: str = "all_data") -> str:
+    """A data access document with one rule and one filter, which stands at line 8."""
+    return f"""\
+type: gateway-data-access-config
+rules:
+  - id: a
+    subjects: ["team:search"]
+    data_types: [traces]
+    scope: {scope}
+    filters:
+      - {one}
+"""
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        "{field: metadata, key: env, value: [prod]}",
+        "{field: metadata, key: env, operator: NOT_IN, value: [prod], trust: claimed}",
+        '{field: created_by, value: ["team:search", "user:alice@example.com", "virtualaccount:checkout"]}',
+    ],
+)
+def test_a_filter_of_data_access_that_can_be_met_is_taken(good: str) -> None:
+    assert found(data_filter(good)) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "hint"),
+    [
+        ("{field: metadata, value: [prod]}", "missing_field", "add `key:`"),
+        ('{field: metadata, key: "", value: [prod]}', "missing_field", "add `key:`"),
+        ("{field: metadata, key: env, value: []}", "empty_list", "name values"),
+        ("{field: created_by, value: []}", "empty_list", "name values"),
+        ('{field: created_by, key: x, value: ["team:search"]}', "unknown_field", "remove `key:`"),
+        ('{field: created_by, trust: claimed, value: ["team:search"]}', "unknown_field", "remove `trust:`"),
+        ('{field: created_by, value: ["team:everyone"]}', "bad_subject", "name users"),
+        ('{field: created_by, operator: NOT_IN, value: ["team:everyone"]}', "bad_subject", "name users"),
+        ('{field: created_by, value: ["any:user"]}', "bad_subject", "name users"),
+        ('{field: created_by, value: ["role:auditor"]}', "bad_subject", "name users"),
+        ('{field: created_by, value: ["alice@example.com"]}', "bad_subject", "write `user:alice@example.com`"),
+        ('{field: created_by, value: ["team:sarch"]}', "dangling", "did you mean `search`?"),
+    ],
+)  # fmt: skip
+def test_a_filter_of_data_access_that_says_too_little_names_the_field_and_the_way_out(
+    wrong: str, code: str, hint: str
+) -> None:
+    problem = only(data_filter(wrong))
+    assert (problem.line, problem.code) == (8, code)
+    assert hint in problem.hint
+
+
 def test_data_access_rules_are_checked() -> None:
     text = """\
 type: gateway-data-access-config
 rules:
   - {id: a, subjects: ["team:nope"], data_types: [traces], scope: own_data}
   - {id: b, subjects: [], data_types: [], scope: own_data}
-  - id: c
-    subjects: ["role:auditor"]
-    data_types: [traces]
-    scope: team_data
-    filters: [{field: metadata, key: env, operator: IN, value: [prod]}]
-  - id: d
-    subjects: ["role:auditor"]
-    data_types: [traces]
-    scope: all_data
-    filters:
-      - {field: metadata, operator: IN, value: [prod]}
-      - {field: created_by, key: x, operator: NOT_IN, value: ["team:search", "any:user", "role:auditor"]}
-      - {field: created_by, operator: IN, value: []}
+  - {id: b, subjects: ["role:auditor"], data_types: [traces], scope: team_data}
 """
-    assert [(p.line, p.code) for p in found(text)] == [
+    problems = found(text)
+    assert [(p.line, p.code) for p in problems] == [
         (3, "dangling"),
         (4, "empty_list"),
         (4, "empty_list"),
-        (9, "filters_scope"),
-        (15, "missing_field"),
-        (16, "unknown_field"),
-        (16, "bad_subject"),
-        (16, "bad_subject"),
-        (17, "empty_list"),
+        (5, "duplicate"),
     ]
+    assert all(problem.hint for problem in problems)
+    problem = only(data_filter("{field: metadata, key: env, value: [prod]}", scope="team_data"))
+    assert problem.code == "filters_scope" and "`scope: all_data`" in problem.hint
+    problem = only("type: gateway-data-access-config\nrules: []\n")
+    assert (problem.line, problem.code, problem.severity) == (2, "empty_list", "warning")
+    assert "nobody" in problem.message and "add a rule" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("rule", "says", "hint"),
+    [
+        ("data_types: [tracess], scope: own_data", "`tracess` is not a value of `rules[0].data_types[0]`", "did you mean `traces`?"),
+        ("data_types: [traces], scope: everything", "`everything` is not a value of `rules[0].scope`", "`all_data`"),
+        ("data_types: [traces]", "`rules[0].scope` is missing", ""),
+        ("data_types: [traces], scope: own_data, effect: deny", "`rules[0].effect` is not a known field", "known here"),
+        ("data_types: [traces], scope: all_data, filters: [{field: model, value: [a]}]", "`model` is not a value of", "`metadata`"),
+        ("data_types: [traces], scope: all_data, filters: [{field: metadata, key: a, operator: EQUAL, value: [a]}]", "`EQUAL` is not a value of", "`IN`"),
+        ("data_types: [traces], scope: all_data, filters: [{field: metadata, key: a, value: [a], trust: pinned}]", "`pinned` is not a value of", "`claimed`"),
+    ],
+)  # fmt: skip
+def test_what_a_data_access_rule_cannot_say_is_refused_with_its_place(
+    rule: str, says: str, hint: str
+) -> None:
+    head = "type: gateway-data-access-config\nrules:\n"
+    text = f'{head}  - {{id: a, subjects: ["team:everyone"], {rule}}}\n'
+    with pytest.raises(InvalidDocuments) as refused:
+        load_text(text, "f.yaml").plain()
+    (problem,) = refused.value.problems
+    assert problem.line == 3
+    assert says in problem.message and hint in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "value", "hint"),
+    [
+        ("created_by_team", "EQUAL", '"team:everyone"', "name a team"),
+        ("created_by_team", "IN", '["team:search", "team:everyone"]', "name a team"),
+        ("created_by_team", "NOT_IN", '["virtualaccount:checkout"]', "name a team"),
+        ("created_by", "EQUAL", '"team:search"', "test `record.created_by_team`"),
+        ("created_by", "NOT_EQUAL", '"role:auditor"', "name a user or a virtual account"),
+        ("created_by", "EQUAL", '"alice@example.com"', "name a user or a virtual account"),
+    ],
+)
+def test_a_policy_tests_of_a_record_only_what_records_say(
+    field: str, operator: str, value: str, hint: str
+) -> None:
+    fields = {
+        "effect": "deny",
+        "actions": '["data:read"]',
+        "resources": '["data:traces/all"]',
+        "when": f"[{{field: record.{field}, operator: {operator}, value: {value}}}]",
+    }
+    problem = only(rule(**fields))
+    assert problem.code == "bad_subject" and hint in problem.hint
+    text = '["team:search"]' if field.endswith("team") else '["user:alice@example.com"]'
+    good = f"[{{field: record.{field}, operator: IN, value: {text}}}]"
+    assert found(rule(**{**fields, "when": good})) == []
 
 
 def test_metadata_rules_are_checked() -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from authz.checkpoint import public_bytes
 from proxy.chores import Upkeep, each
+from proxy.record_access import RecordAccess
+from store.intake import Intake
 from store.journal import Journal
-from store.records import RecordFile
 from store.segments import segments
+from store.shelving import Place
 from store.shipper import Shipper
 from store.verify import verify
 from store.writer import Limits
@@ -33,15 +35,15 @@ async def filled(folder: Path, clock: Clock, count: int = 20) -> Journal:
 
 
 def ship(folder: Path, records: Path) -> None:
-    file = RecordFile(records)
-    Shipper(folder, file).drain()
-    file.close()
+    store = Place(records).open()
+    Shipper(folder, Intake(store)).drain()
+    store.close()
 
 
 async def test_what_is_not_shipped_yet_is_counted(tmp_path: Path) -> None:
     folder, records = tmp_path / "journal", tmp_path / "records.db"
     journal = await filled(folder, Clock())
-    upkeep = Upkeep(journal, records, 0)
+    upkeep = Upkeep(journal, RecordAccess(Place(records)), 0)
     await upkeep.look()
     assert upkeep.behind == journal.seq > 20
     ship(folder, records)
@@ -58,12 +60,11 @@ async def test_segments_go_once_they_are_old_and_shipped_and_the_log_stays_whole
     folder, records, clock = tmp_path / "journal", tmp_path / "records.db", Clock()
     journal = await filled(folder, clock)
     before = len(segments(journal.folder))
-    upkeep = Upkeep(journal, records, 30)
+    upkeep = Upkeep(journal, RecordAccess(Place(records)), 30)
     assert upkeep.prunes
 
     clock.move(31 * DAY_US)
     assert await upkeep.prune(instant(clock.wall())) == 0  # old, but not shipped
-    assert not (await asyncio.to_thread(Upkeep(journal, records, 30)._settled))
     ship(folder, records)
     assert await upkeep.prune(instant(NOON) + timedelta(days=29)) == 0  # shipped, but not old
     removed = await upkeep.prune(instant(clock.wall()))
@@ -74,11 +75,24 @@ async def test_segments_go_once_they_are_old_and_shipped_and_the_log_stays_whole
     assert report.writers[0].first > 1
 
 
+async def test_segments_that_the_security_monitor_lacks_stay(tmp_path: Path) -> None:
+    folder, records, clock = tmp_path / "journal", tmp_path / "records.db", Clock()
+    journal = await filled(folder, clock)
+    ship(folder, records)
+    clock.move(31 * DAY_US)
+    told = [0]
+    upkeep = Upkeep(journal, RecordAccess(Place(records)), 30, lambda writer: told[0])
+    assert await upkeep.prune(instant(clock.wall())) == 0
+    told[0] = journal.seq
+    assert await upkeep.prune(instant(clock.wall())) > 0
+    await journal.close()
+
+
 async def test_a_store_that_cannot_be_asked_keeps_the_journal(tmp_path: Path) -> None:
     folder, records, clock = tmp_path / "journal", tmp_path / "records.db", Clock()
     journal = await filled(folder, clock)
     records.mkdir()
-    upkeep = Upkeep(journal, records, 1)
+    upkeep = Upkeep(journal, RecordAccess(Place(records)), 1)
     clock.move(9 * DAY_US)
     assert await upkeep.prune(instant(clock.wall())) == 0
     await upkeep.look()
@@ -102,4 +116,4 @@ async def test_a_job_that_fails_is_done_again() -> None:
 
 @pytest.mark.parametrize("days", [0, 1])
 def test_nothing_is_pruned_unless_it_is_asked_for(days: int) -> None:
-    assert Upkeep(None, Path(), days).prunes == bool(days)  # type: ignore[arg-type]
+    assert Upkeep(None, None, days).prunes == bool(days)  # type: ignore[arg-type]

@@ -131,6 +131,23 @@ def test_any_headers_give_a_credential_or_a_typed_refusal(pairs: list[tuple[str,
     assert all(found in value for _, value in pairs)
 
 
+@settings(max_examples=300)
+@given(
+    st.sampled_from(["Bearer ", "bearer ", "Bearer  ", " Bearer ", "Basic ", ""]),
+    st.one_of(st.just(SECRET), st.text(max_size=12), st.text("aZ09._~+/=- \t\n,", max_size=12)),
+)
+def test_a_credential_sent_once_is_read_as_if_it_were_sent_twice(scheme: str, secret: str) -> None:
+    line = ("authorization", scheme + secret)
+    assert _outcome(headers(line)) == _outcome(headers(line, line))
+
+
+def _outcome(sent: CIMultiDict[str]) -> object:
+    try:
+        return credential_of(sent)
+    except Unauthenticated as error:
+        return error.refusal
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "expected"),
     [

@@ -32,6 +32,19 @@ def test_a_value_on_a_bound_belongs_to_that_bucket() -> None:
     assert 'bucket{le="0.001",route="chat"} 1.0' in exposition([metrics.snapshot()]).decode()
 
 
+def test_an_answered_request_is_counted_in_one_go_as_it_would_be_one_by_one() -> None:
+    together, apart = Metrics(), Metrics()
+    together.answered("chat", "2xx", 0.2, 0.1, 9, 5)
+    together.answered("chat", "5xx", 0.004, None, None, None)
+    for status, seconds in (("2xx", 0.2), ("5xx", 0.004)):
+        apart.count("gatewarden_requests", "chat", status)
+        apart.observe("gatewarden_request_seconds", seconds, "chat")
+    apart.observe("gatewarden_first_byte_seconds", 0.1, "chat")
+    apart.count("gatewarden_tokens", "input", by=9)
+    apart.count("gatewarden_tokens", "output", by=5)
+    assert together.snapshot() == apart.snapshot()
+
+
 def test_workers_are_summed_and_of_gauges_the_worst_is_shown() -> None:
     first, second = Metrics(), Metrics()
     for metrics, depth, epoch in ((first, 3, 9), (second, 5, 8)):
@@ -53,4 +66,5 @@ def test_a_gauge_needs_a_declared_name() -> None:
 
 def test_no_metric_has_a_label_that_a_caller_could_fill() -> None:
     closed = {"effect", "reason", "action", "code", "route", "status", "direction"}
+    closed |= {"method", "outcome"}  # of MCP: methods of the table only, else `other`
     assert {label for _, _, labels in METRICS.values() for label in labels} <= closed

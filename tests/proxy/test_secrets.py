@@ -192,6 +192,17 @@ async def test_a_sealed_secret_is_unsealed_once_and_held() -> None:
     assert store.asked == ["secret:abc"]
 
 
+async def test_what_is_held_is_there_without_waiting_and_only_for_the_same_reference() -> None:
+    resolver = secrets({"GATEWARDEN_SECRET_A": CANARY})
+    upstream = keyed("env:GATEWARDEN_SECRET_A")
+    assert resolver.held(upstream) is None
+    await resolver.resolve(upstream)
+    assert resolver.held(upstream) == ApiKey(CANARY)
+    assert resolver.held(keyed("env:GATEWARDEN_SECRET_B")) is None
+    resolver.forget(upstream.account)
+    assert resolver.held(upstream) is None
+
+
 async def test_a_change_of_the_document_drops_what_is_held() -> None:
     store = Store()
     resolver = secrets(unseal=store.unseal)

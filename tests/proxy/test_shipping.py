@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from authz.filters import EVERYTHING
 from proxy import children, shipping
-from store.records import Query, RecordFile, RecordsUnavailable, query_file
+from store.errors import StoreUnavailable
+from store.request_records import Shelf, Window
+from store.shelving import Place
 from tests.store.journal_kit import decision, open_journal
 
 
@@ -35,11 +38,16 @@ async def write(journal: Path, count: int = 5) -> None:
     await opened.close()
 
 
-def stored(records: Path) -> int:
+def stored(records: Path, uri: str = "") -> int:
     try:
-        return len(query_file(records, Query()).records)
-    except RecordsUnavailable:
+        store = Place(records, uri).open(read_only=True)
+    except StoreUnavailable:
         return 0
+    try:
+        found = store.scan(Shelf.DECISIONS, EVERYTHING, Window(0, 1 << 61), None, 1000, 60.0)
+        return len(found.rows)
+    finally:
+        store.close()
 
 
 async def until(count: int, records: Path) -> None:
@@ -97,9 +105,9 @@ async def test_that_the_child_cannot_run_does_not_stop_who_serves(
 
 
 async def test_an_error_inside_the_block_comes_out_as_itself(journal: Path, records: Path) -> None:
-    with pytest.raises(RecordsUnavailable, match="ours"):
+    with pytest.raises(StoreUnavailable, match="ours"):
         async with shipping.kept(journal, records, "info"):
-            raise RecordsUnavailable("ours")
+            raise StoreUnavailable("ours")
 
 
 PARENT = """
@@ -150,14 +158,14 @@ async def test_what_is_left_when_it_is_told_to_end_is_shipped(journal: Path, rec
     await write(journal, 9)
     stop = threading.Event()
     stop.set()
-    shipping.ship(journal, records, stop, lambda: False)
+    shipping.ship(journal, Place(records), stop, lambda: False)
     assert stored(records) == 9
 
 
 async def test_a_store_that_fails_is_opened_anew(journal: Path, records: Path) -> None:
     await write(journal)
     records.mkdir()  # nothing that SQLite can open
-    work = shipping._Work(journal, records)
+    work = shipping._Work(journal, Place(records))
     assert work.once() == shipping.TROUBLE_SECONDS
     records.rmdir()
     while work.once() != shipping.QUIET_SECONDS:
@@ -184,7 +192,40 @@ async def test_a_process_without_a_child_ships_by_itself_unless_another_does(
 
 def test_a_store_is_there_from_the_start_and_its_absence_stops_nothing(tmp_path: Path) -> None:
     shipping.prepare(tmp_path / "data" / "records.db")
-    assert query_file(tmp_path / "data" / "records.db", Query()).records == ()
+    Place(tmp_path / "data" / "records.db").open(read_only=True).close()
     (tmp_path / "file").touch()
     shipping.prepare(tmp_path / "file" / "records.db")
-    RecordFile(tmp_path / "data" / "records.db").close()
+
+
+async def test_records_go_to_a_server_whose_address_no_argument_tells(
+    journal: Path, records: Path, mongo_uri: str
+) -> None:
+    await write(journal)
+    async with shipping.kept(journal, records, "info", mongo_uri):
+        async with asyncio.timeout(30):
+            while await asyncio.to_thread(stored, records, mongo_uri) < 5:
+                await asyncio.sleep(0.05)
+        (child,) = shipping_children(os.getpid(), records)
+        told = Path(f"/proc/{child}/cmdline").read_bytes()
+        told += Path(f"/proc/{child}/environ").read_bytes()
+        assert b"mongodb" not in told and mongo_uri.encode() not in told
+        await write(journal, 7)
+    assert await asyncio.to_thread(stored, records, mongo_uri) == 12
+    assert not records.exists()
+    inline = shipping.Inline(journal, records, mongo_uri)
+    await write(journal, 2)
+    await inline.step()
+    await inline.step()
+    assert await asyncio.to_thread(stored, records, mongo_uri) == 14
+    await inline.close()
+
+
+async def test_a_server_that_does_not_answer_stops_nobody(journal: Path, records: Path) -> None:
+    await write(journal)
+    nobody = "mongodb://127.0.0.1:1/x?replicaSet=rs0&serverSelectionTimeoutMS=50"
+    work = shipping._Work(journal, Place(records, nobody))
+    assert work.once() == shipping.TROUBLE_SECONDS
+    inline = shipping.Inline(journal, records, nobody)
+    work.close()
+    await inline.step()  # says so, and no more
+    await inline.close()

@@ -27,16 +27,24 @@ from identity.issue import Origin, account_subject, issue, user_subject
 from identity.kept_tokens import KeptTokens
 from identity.pins import Pins
 from policies.change import Change, Source
-from policies.documents import Document, Restriction
+from policies.documents import INTERNAL_TYPES, Document, Restriction, parse
 from policies.loader import load_mapping, shipped
 from proxy.api.site import build_api
 from proxy.catalogue import Catalogue
+from proxy.erasing import Erasing
 from proxy.inquiry import Inquiries
+from proxy.mcp.auth.parts import AuthParts, auth_of
+from proxy.mcp.auth.ports import AuthOf
+from proxy.mcp.auth.server_auth import ServerAuth
+from proxy.mcp.servers import Servers
 from proxy.metrics import Metrics
+from proxy.record_access import RecordAccess
 from proxy.runtime import Clock, Runtime
+from proxy.secrets import SecretRules, Secrets
 from store.changes import ChangeLog
 from store.journal import Journal
 from store.sealed import Sealer
+from store.shelving import Place
 from store.sqlite import SqliteStore
 from store.sqlite_state import SqliteState
 
@@ -152,8 +160,12 @@ class Stack:
             return Got(response.status, {k.lower(): v for k, v in response.headers.items()}, raw)
 
     async def commit(self, *documents: dict[str, Any]) -> None:
-        """Put documents as the host."""
-        await commit(self.runtime.changes, *load_mapping(list(documents)).plain())
+        """Put documents as the host, which writes those too that no file holds."""
+        made = [one for one in documents if one["type"] in INTERNAL_TYPES]
+        written = [one for one in documents if one not in made]
+        await commit(self.runtime.changes, *load_mapping(written).plain())
+        if made:
+            await commit(self.runtime.changes, *map(parse, made))
 
     async def mint(self, who: str, subject: str, **more: Any) -> str:
         """A token for `subject`, kept under the name `who`."""
@@ -185,6 +197,24 @@ async def commit(changes: ChangeLog, *documents: Document) -> None:
     await changes.commit(change, None, NOW)
 
 
+def _nobody(*_: Any, **__: Any) -> Any:
+    raise AssertionError("nothing is fetched here")
+
+
+def _outward(
+    sealer: Sealer, state: SqliteState, servers: Servers, directory: Directory
+) -> AuthParts:
+    """Credentials for MCP servers, of which none is reached."""
+    secrets = Secrets(SecretRules(), environ={}, unseal=_nobody)
+    auth = ServerAuth(_nobody, secrets, sealer, state, "https://gateway.example")
+
+    def find(name: str) -> AuthOf | None:
+        server = servers.server(name)
+        return None if server is None else auth_of(server)
+
+    return AuthParts(auth, find, directory)
+
+
 @asynccontextmanager
 async def stack_on(
     folder: Path, *, estate: Sequence[dict[str, Any]] = ESTATE, **settings: Any
@@ -204,7 +234,8 @@ async def stack_on(
     )
     directory, pins, catalogue = Directory(), Pins(), Catalogue()
     first_admin = FirstAdmin(folder, state)
-    for applier in (directory, pins, catalogue, first_admin):
+    servers = Servers()
+    for applier in (directory, pins, catalogue, first_admin, servers):
         changes.subscribe(applier)
     await changes.start()
     if estate:
@@ -227,7 +258,13 @@ async def stack_on(
         journal=journal,
         metrics=Metrics(),
         clock=clock,
+        records=RecordAccess(Place(folder / "request-records.db")),
         inquiries=Inquiries(f"sqlite:///{folder / 'gatewarden.db'}", MODEL_PATH.read_text("utf-8")),
+    )
+    runtime.mcp_auth = _outward(sealer, state, servers, directory)
+    assert runtime.records is not None
+    runtime.erasing = Erasing(
+        changes, runtime.records, journal, folder / "journal", folder / "payloads", state
     )
     app = build_api(runtime, kept_tokens=KeptTokens(sealer, state))
     client: TestClient[web.Request, web.Application] = TestClient(TestServer(app))
@@ -244,6 +281,8 @@ async def stack_on(
     finally:
         await client.close()
         assert runtime.inquiries is not None
+        if runtime.records is not None:
+            await runtime.records.close()
         await runtime.inquiries.close()
         await journal.close()
         await changes.close()

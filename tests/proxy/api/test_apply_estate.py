@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.api import routes
+from proxy.metrics import exposition
 from tests.proxy.api.stack import Got, Stack
 
 LINES = {"Accept": "application/x-ndjson"}
@@ -56,6 +57,15 @@ async def test_a_problem_is_the_last_line_with_its_status(
     plain = await stack.call("PUT", "/apply", body, who=who)
     assert (plain.status, plain.code) == (status, code)
     assert stack.runtime.changes.head == head
+
+
+async def test_metrics_count_what_came_of_it_and_not_the_status_line(stack: Stack) -> None:
+    wrong = [{"type": "team", "name": "x", "colour": 1}]
+    for manifests in (teams(2), wrong):
+        lines(await stack.call("PUT", "/apply", {"manifests": manifests}, headers=LINES))
+    told = exposition([stack.runtime.metrics.snapshot()]).decode()
+    for status in ("2xx", "4xx"):
+        assert f'gatewarden_requests_total{{route="apply",status="{status}"}} 1.0' in told
 
 
 async def test_without_a_valid_token_there_are_no_lines(stack: Stack) -> None:

@@ -40,6 +40,16 @@ GET /provider-accounts                                   401 200 200 200 200 200
 GET /provider-accounts/{name}                            401 404 404 404 404 200 404 200 404
 PUT /provider-accounts/{name}                            401 404 404 404 404 200 404 200 404
 DELETE /provider-accounts/{name}                         401 404 404 404 404 200 404 200 404
+GET /mcp-servers                                         401 200 200 200 200 200 200 200 200
+GET /mcp-servers/{name}                                  401 404 404 200 200 200 404 200 404
+PUT /mcp-servers/{name}                                  401 404 404 403 403 200 404 200 404
+DELETE /mcp-servers/{name}                               401 404 404 403 403 200 404 200 404
+GET /mcp-servers/{name}/catalogue                        401 404 404 200 200 200 404 200 404
+POST /mcp-servers/{name}/catalogue/approve               401 404 404 403 403 200 404 200 404
+GET /mcp-servers/{name}/auth                             401 404 404 403 403 200 404 200 404
+PUT /mcp-servers/{name}/auth                             401 404 404 403 403 400 404 400 404
+DELETE /mcp-servers/{name}/auth                          401 404 404 403 403 200 404 200 404
+POST /mcp-servers/{name}/auth/start                      401 404 404 403 403 400 404 400 404
 GET /virtual-accounts                                    401 200 200 200 200 200 200 200 200
 GET /virtual-accounts/{name}                             401 404 404 200 404 200 404 200 404
 PUT /virtual-accounts/{name}                             401 404 404 403 404 200 404 200 404
@@ -58,6 +68,10 @@ DELETE /gateway-configs/gateway-data-access-config       401 404 404 403 403 200
 GET /gateway-configs/gateway-metadata-config             401 404 404 200 200 200 404 200 404
 PUT /gateway-configs/gateway-metadata-config             401 404 404 403 403 200 404 200 404
 DELETE /gateway-configs/gateway-metadata-config          401 404 404 403 403 200 404 200 404
+GET /gateway-configs/gateway-logging-config              401 404 404 200 200 200 404 200 404
+PUT /gateway-configs/gateway-logging-config              401 404 404 403 403 200 404 200 404
+DELETE /gateway-configs/gateway-logging-config           401 404 404 403 403 200 404 200 404
+POST /erasures                                           401 403 403 403 403 200 403 200 403
 PUT /apply                                               401 403 403 403 403 200 403 200 403
 GET /personal-access-tokens                              401 200 200 200 200 200 200 403 403
 POST /personal-access-tokens                             401 201 201 201 201 201 201 403 403
@@ -75,6 +89,20 @@ GET /whoami                                              401 200 200 200 200 200
 POST /explain                                            401 404 404 200 200 200 404 200 404
 GET /access/who                                          401 403 403 200 200 200 403 200 403
 GET /access/can                                          401 404 404 200 200 200 404 200 404
+GET /export/casbin                                       401 403 403 200 200 200 403 200 403
+GET /access-review                                       401 403 403 200 200 200 403 200 403
+GET /decisions/replay                                    401 200 200 200 200 200 200 200 200
+GET /requests                                            401 200 200 200 200 200 200 200 200
+GET /requests/tail                                       401 200 200 200 200 200 200 200 200
+GET /requests/export                                     401 200 200 200 200 200 200 200 200
+GET /requests/{record}                                   401 404 404 404 404 404 404 404 404
+POST /spans/query                                        401 200 200 200 200 200 200 200 200
+POST /metrics/query                                      401 200 200 200 200 200 200 200 200
+POST /llm-gateway/metrics/query                          401 200 200 200 200 200 200 200 200
+GET /decisions                                           401 200 200 200 200 200 200 200 200
+GET /decisions/tail                                      401 200 200 200 200 200 200 200 200
+GET /decisions/export                                    401 200 200 200 200 200 200 200 200
+GET /decisions/{record}                                  401 404 404 404 404 404 404 404 404
 GET /openapi.json                                        401 200 200 200 200 200 200 200 200
 """
 EXPECTED = {
@@ -112,6 +140,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         "permissions": [{"resourceType": "tenant", "resourceFqn": "tenant", "role": "reader"}],
     },
     "provider-accounts": ACCOUNT,
+    "mcp-servers": {"type": "mcp-server/echo", "name": "tools", "description": "changed"},
     "virtual-accounts": {"type": "virtual-account", "name": "target", "tags": {"stage": "test"}},
     "policies": {
         "type": "policy",
@@ -143,7 +172,13 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         "name": "metadata",
         "rules": [],
     },
+    "gateway-configs/gateway-logging-config": {
+        "type": "gateway-logging-config",
+        "name": "logging",
+        "rules": [],
+    },
 }
+SAY = {"kind": "tool", "name": "say", "accepted": "a" * 64, "seen": "b" * 64}
 BEFORE: tuple[dict[str, Any], ...] = (
     {
         "type": "role",
@@ -164,6 +199,8 @@ BEFORE: tuple[dict[str, Any], ...] = (
         "permissions": [{"resourceType": "tenant", "resourceFqn": "tenant", "role": "idle"}],
     },
     {"type": "virtual-account", "name": "target"},
+    {"type": "mcp-server/echo", "name": "tools"},
+    {"type": "mcp-catalogue", "name": "tools", "entries": [SAY]},
     {
         "type": "policy",
         "name": "stop",
@@ -185,6 +222,7 @@ BEFORE: tuple[dict[str, Any], ...] = (
             {"id": "a", "subjects": ["team:search"], "metadata_override": {"cost": "42"}},
         ],
     },
+    {"type": "gateway-logging-config", "name": "logging", "log": False},
 )
 MANIFEST = {"type": "role", "name": "new", "resourceType": "tenant", "grants": []}
 
@@ -237,6 +275,19 @@ async def _request(stack: Stack, name: str, who: str | None) -> tuple[str, str, 
             return "DELETE", f"/virtual-accounts/target/tokens/{stack.token_ids['worker']}", None
         case "POST /virtual-accounts/{name}/unbind":
             return "POST", "/virtual-accounts/target/unbind", None
+        case "GET /mcp-servers/{name}/catalogue":
+            return "GET", "/mcp-servers/tools/catalogue", None
+        case "POST /mcp-servers/{name}/catalogue/approve":
+            path = "/mcp-servers/tools/catalogue/approve?dry_run=true"
+            return "POST", path, {"tools": ["say"]}
+        case "GET /mcp-servers/{name}/auth":
+            return "GET", "/mcp-servers/tools/auth", None
+        case "PUT /mcp-servers/{name}/auth":
+            return "PUT", "/mcp-servers/tools/auth", {"values": {"KEY": "value"}}
+        case "DELETE /mcp-servers/{name}/auth":
+            return "DELETE", "/mcp-servers/tools/auth", None
+        case "POST /mcp-servers/{name}/auth/start":
+            return "POST", "/mcp-servers/tools/auth/start", None
         case "POST /explain":
             asked = {"subject": "team:hidden", "action": "model:use", "resource": "model:acme/mini"}
             return "POST", "/explain", asked
@@ -244,6 +295,30 @@ async def _request(stack: Stack, name: str, who: str | None) -> tuple[str, str, 
             return "GET", "/access/who?action=model:use&resource=model:acme/mini", None
         case "GET /access/can":
             return "GET", "/access/can?subject=team:hidden&limit=1", None
+        case "GET /export/casbin":
+            return "GET", "/export/casbin?at=1", None
+        case "POST /erasures":
+            return "POST", "/erasures", {"person": "u-nobody"}
+        case "GET /access-review":
+            return "GET", "/access-review?at=1&limit=1", None
+        case "GET /decisions/replay":
+            return "GET", "/decisions/replay", None
+        case "GET /requests" | "GET /decisions":
+            return "GET", f"{name.partition(' ')[2]}?limit=1", None
+        case "GET /requests/tail" | "GET /decisions/tail":
+            return "GET", f"{name.partition(' ')[2]}?seconds=1", None
+        case "GET /requests/export" | "GET /decisions/export":
+            window = "since=2026-11-25T00:00:00Z&until=2026-11-26T00:00:00Z"
+            return "GET", f"{name.partition(' ')[2]}?{window}", None
+        case "GET /requests/{record}" | "GET /decisions/{record}":
+            return "GET", name.partition(" ")[2].replace("{record}", "0" * 26), None
+        case "POST /spans/query":
+            return "POST", "/spans/query", {"startTime": "2026-11-25T00:00:00Z"}
+        case "POST /metrics/query":
+            return "POST", "/metrics/query", {"group_by": ["model"]}
+        case "POST /llm-gateway/metrics/query":
+            window = {"startTs": "2026-11-25T00:00:00Z", "endTs": "2026-11-26T00:00:00Z"}
+            return "POST", "/llm-gateway/metrics/query", {**window, "datasource": "modelMetrics"}
         case "GET /personal-access-tokens" | "GET /changes" | "GET /whoami" | "GET /openapi.json":
             return "GET", name.partition(" ")[2], None
         case _:

@@ -52,7 +52,13 @@ REAL = {
     "virtual-accounts": "checkout",
     "policies": "everyone",
 }
-OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]
+ALL_OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]
+# A stream of events ends only after a while: `test_record_tail.py` reads those.
+OPERATIONS = [
+    one
+    for one in ALL_OPERATIONS
+    if "text/event-stream" not in str(one.definition.raw["responses"]["200"])
+]
 
 
 def _real_name(path: str) -> dict[str, str] | None:
@@ -88,6 +94,8 @@ def _run(stack: Stack, operation: Any, mode: GenerationMode) -> None:
             response = case.call(base_url=stack.url, headers=auth)
             if b"bytes when reading" in response.content:
                 return  # the parser's own refusal of a line; `proxy/server.py` words it
+            if response.status_code == 413 and mode is GenerationMode.NEGATIVE:
+                return  # refused for its size alone, before anything of it was read
             case.validate_response(response, checks=CHECKS, headers=auth)
 
         check()
@@ -107,11 +115,11 @@ async def test_the_api_is_what_its_document_says(stack: Stack) -> None:
     assert not wrong, f"{len(wrong)} deviations\n\n" + "\n\n".join(wrong)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda item: item.label)
+@pytest.mark.parametrize("operation", ALL_OPERATIONS, ids=lambda item: item.label)
 async def test_nothing_answers_without_a_credential(stack: Stack, operation: Any) -> None:
     if not operation.definition.raw.get("security", True):
         return  # the one public route
-    path = operation.path.replace("{name}", "search").replace("{id}", "x")
+    path = operation.path.replace("{name}", "search").replace("{id}", "x").replace("{record}", "x")
     for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic eDp5"}):
         got = await stack.call(
             operation.method.upper(), path, who=None, data=b"{}", headers=headers

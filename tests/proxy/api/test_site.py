@@ -84,6 +84,10 @@ def _mutation(name: str, stack: Stack) -> tuple[str, object]:
             return "/personal-access-tokens/revoke/all?email=other@example.com", None
         case "DELETE /personal-access-tokens/{id}":
             return f"/personal-access-tokens/{stack.token_ids['member']}", None
+        case "POST /mcp-servers/{name}/catalogue/approve":
+            return "/mcp-servers/tools/catalogue/approve", {"tools": ["say"]}
+        case "POST /erasures":
+            return "/erasures", {"person": "other@example.com"}
         case "DELETE /virtual-accounts/{name}/tokens/{id}":
             return f"/virtual-accounts/checkout/tokens/{stack.token_ids['checkout']}", None
         case "POST /virtual-accounts/{name}/unbind":

@@ -1,0 +1,574 @@
+"""What the gateway adds to MCP: tools/call and tools/list, many sessions at once, memory of a session.
+
+A server with 500 tools is asked directly, through a bare aiohttp relay, and through the whole gateway, where each
+caller may use 40 of them (over an estate of 10,000 other grants). Requests go to the three in turn, one after the
+other, so that what the machine does meanwhile falls on all alike; then sessions of 2025 call at the same time, against
+each of both relays in turn. A tool call is synced to the disk before it goes upstream: a bare fdatasync of the same
+run stands beside it. Prints a table, and JSON with `--json FILE`. Never part of a test: run `python -m bench.mcp`, on a
+machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from bench.relay import THRESHOLDS, Server, free_port
+
+TOOLS = 500
+VISIBLE = 40
+NAME = "bench"
+STATELESS = "2026-07-28"
+SESSIONS = "2025-11-25"
+META = "io.modelcontextprotocol/"
+CALLERS = 64  # principals that the sessions belong to
+SYNCS = 200
+KEPT = 1_000  # sessions that memory is looked at with, after some first ones
+WARM = 20
+
+
+def _tool(number: int) -> dict[str, Any]:
+    text = {"type": "string", "description": "What is looked for, in the words of a person."}
+    return {
+        "name": f"tool_{number}",
+        "description": f"Looks for things of kind {number}, and says what there is to know of them.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"query": text, "limit": {"type": "integer"}},
+            "required": ["query"],
+        },
+    }
+
+
+CALLED = json.dumps(
+    {"resultType": "complete", "content": [{"type": "text", "text": "x" * 420}]}
+).encode()
+LISTED = json.dumps(
+    {
+        "resultType": "complete",
+        "ttlMs": 0,
+        "cacheScope": "public",
+        "tools": [_tool(number) for number in range(TOOLS)],
+    }
+).encode()
+INFO = {"name": "bench", "version": "1"}
+DISCOVERED = json.dumps(
+    {
+        "resultType": "complete",
+        "supportedVersions": [STATELESS],
+        "capabilities": {"tools": {}},
+        "_meta": {f"{META}serverInfo": INFO},
+    }
+).encode()
+STARTED = json.dumps(
+    {"protocolVersion": SESSIONS, "capabilities": {"tools": {}}, "serverInfo": INFO}
+).encode()
+RESULTS = {
+    "tools/call": CALLED,
+    "tools/list": LISTED,
+    "server/discover": DISCOVERED,
+    "initialize": STARTED,
+}
+
+
+# --- the servers ----------------------------------------------------------------------------------------
+
+
+class Upstream(asyncio.Protocol):
+    """An MCP server of both generations that answers as fast as Python can."""
+
+    numbers = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            head = self.buffer[:end]
+            found = re.search(rb"content-length: *(\d+)", head, re.I)
+            total = end + 4 + (int(found[1]) if found else 0)
+            if len(self.buffer) < total:
+                return
+            body, self.buffer = self.buffer[end + 4 : total], self.buffer[total:]
+            self.transport.write(self.answer(head, body))
+
+    def answer(self, head: bytes, body: bytes) -> bytes:
+        if head.startswith(b"GET"):
+            return b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n"
+        if not head.startswith(b"POST"):
+            return b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        message = json.loads(body)
+        result = RESULTS.get(message["method"], b"{}")
+        if "id" not in message:
+            return b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+        answer = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (
+            json.dumps(message["id"]).encode(),
+            result,
+        )
+        more = b""
+        if message["method"] == "initialize":
+            Upstream.numbers += 1
+            more = b"mcp-session-id: upstream-%d\r\n" % Upstream.numbers
+        return (
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b"
+            % (more, len(answer), answer)
+        )
+
+
+async def serve_upstream(port: int, options: argparse.Namespace) -> None:
+    await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
+
+
+async def serve_bare(port: int, options: argparse.Namespace) -> None:
+    """The relay that one would write: no authentication, no policy, no record, no filter."""
+    import aiohttp
+    from aiohttp import web
+
+    drop = {"host", "connection", "content-length", "transfer-encoding", "authorization"}
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
+    )
+    url = f"http://127.0.0.1:{options.upstream}/mcp"
+
+    async def relay(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in drop}
+        async with session.request(request.method, url, data=body, headers=headers) as answer:
+            passed = {k: v for k, v in answer.headers.items() if k.lower() not in drop}
+            return web.Response(status=answer.status, body=await answer.read(), headers=passed)
+
+    app = web.Application(client_max_size=4 << 20)
+    app.router.add_route("*", f"/mcp/{NAME}", relay)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+
+
+_held = contextlib.AsyncExitStack()  # keeps the gateway running until the process is killed
+
+
+async def serve_gateway(port: int, options: argparse.Namespace) -> None:
+    """The whole process, as `gatewarden serve` runs it, over the estate of `bench/relay.py` and a server."""
+    from bench.gateway_parts import CALLERS as PEOPLE
+    from bench.gateway_parts import KEY, fill
+    from conf.settings import Settings, UpstreamSettings
+    from policies.change import Change, Source
+    from policies.documents import parse
+    from proxy import shipping
+    from proxy.app import keys_of, on_host, running
+    from proxy.host import Places
+
+    folder = Path(options.folder)
+    settings = Settings(
+        data=folder,
+        port=port,
+        upstream=UpstreamSettings(allow_private=("127.0.0.0/8",), secret_env=(f"{KEY}=*",)),
+    )
+    keys = keys_of(settings)
+    documents: list[dict[str, object]] = [
+        {
+            "type": "mcp-server/remote",
+            "name": NAME,
+            "url": f"http://127.0.0.1:{options.upstream}/mcp",
+        },
+        {
+            "type": "team",
+            "name": "bench",
+            "members": [f"user:app{number}@example.com" for number in range(PEOPLE)],
+        },
+        {
+            "type": "policy",
+            "name": "bench",
+            "rules": [
+                {
+                    "id": "some",
+                    "effect": "allow",
+                    "subjects": ["team:bench"],
+                    "actions": ["mcp-tool:call"],
+                    "resources": [
+                        f"mcp-tool:{NAME}/tool_{number * TOOLS // VISIBLE}"
+                        for number in range(VISIBLE)
+                    ],
+                }
+            ],
+        },
+    ]
+    async with on_host(settings) as changes:
+        usable = await fill(changes, options.upstream, CALLERS)
+        change = Change("host", Source.HOST, "bench", tuple(parse(one) for one in documents))
+        await changes.commit(change, None, datetime.now(UTC))
+    (folder / "tokens.json").write_text(json.dumps([token for token, _ in usable]))
+    places = Places(settings.data)
+    await _held.enter_async_context(
+        shipping.kept(places.journal, places.records, settings.log_level)
+    )
+    await _held.enter_async_context(running(settings, keys, ships=False))
+
+
+ROLES: dict[str, Callable[[int, argparse.Namespace], Coroutine[Any, Any, None]]] = {
+    "upstream": serve_upstream,
+    "bare": serve_bare,
+    "gateway": serve_gateway,
+}
+
+
+async def run_role(options: argparse.Namespace) -> None:
+    await ROLES[options.role](options.port, options)
+    if options.role != "gateway":  # which does it itself
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*THRESHOLDS)
+    print("ready", os.getpid(), flush=True)
+    await asyncio.Event().wait()
+
+
+def launch(role: str, name: str, loop: str, **more: object) -> Server:
+    """Starts a server and waits until it is ready."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.mcp", "--role", role, "--port", str(port)]
+    command += ["--loop", loop]
+    for key, value in more.items():
+        command += [f"--{key}", str(value)]
+    environment = {**os.environ, "GATEWARDEN_SECRET_BENCH": "sk-bench"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    while (text := process.stdout.readline()) and not text.startswith(b"ready"):
+        pass  # the gateway logs before it is ready
+    if not text:
+        raise SystemExit(f"{name} did not start")
+    return Server(name, port, process)
+
+
+# --- the client -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Client:
+    """One connection of one MCP client, with or without a session."""
+
+    server: Server
+    token: str
+    path: str = f"/mcp/{NAME}"
+    session: str = ""
+    number: int = 0
+    reader: asyncio.StreamReader = field(init=False)
+    writer: asyncio.StreamWriter = field(init=False)
+
+    async def connect(self) -> Client:
+        opened = await asyncio.open_connection("127.0.0.1", self.server.port, limit=4 << 20)
+        self.reader, self.writer = opened
+        return self
+
+    async def ask(
+        self, method: str, params: dict[str, Any], *, modern: bool = True, fails: bool = False
+    ) -> bytes:
+        """One request and its answer's body; an error ends the measurement, unless it may fail."""
+        self.number += 1
+        headers: dict[str, str] = {}
+        if modern:
+            meta = {f"{META}protocolVersion": STATELESS, f"{META}clientCapabilities": {}}
+            params = {**params, "_meta": meta}
+            headers = {"mcp-protocol-version": STATELESS, "mcp-method": method}
+            if "name" in params:
+                headers["mcp-name"] = params["name"]
+        elif self.session:
+            headers = {"mcp-protocol-version": SESSIONS, "mcp-session-id": self.session}
+        message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
+        if not method.startswith("notifications/"):
+            message["id"] = self.number
+        self.writer.write(self._raw("POST", headers, json.dumps(message).encode()))
+        head, body = await self._answer()
+        if found := re.search(rb"mcp-session-id: *(\S+)", head, re.I):
+            self.session = found[1].decode()
+        if "id" in message and not fails and b'"result"' not in body:
+            raise SystemExit(f"{self.server.name}: {method} failed: {head!r} {body[:400]!r}")
+        return body
+
+    async def start(self) -> None:
+        """Begins a session of 2025."""
+        about = {"protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": INFO}
+        await self.ask("initialize", about, modern=False)
+        await self.ask("notifications/initialized", {}, modern=False)
+
+    async def listen(self) -> None:
+        """Opens the stream of the session, and leaves it open."""
+        headers = {"mcp-protocol-version": SESSIONS, "mcp-session-id": self.session}
+        self.writer.write(self._raw("GET", headers, b""))
+        await self.reader.readuntil(b"\r\n\r\n")
+
+    def _raw(self, verb: str, headers: dict[str, str], body: bytes) -> bytes:
+        lines = [
+            f"{verb} {self.path} HTTP/1.1",
+            f"Host: 127.0.0.1:{self.server.port}",
+            f"Authorization: Bearer {self.token}",
+            "Accept: application/json, text/event-stream",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        if body:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+    async def _answer(self) -> tuple[bytes, bytes]:
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        if found := re.search(rb"content-length: *(\d+)", head, re.I):
+            return head, await self.reader.readexactly(int(found[1]))
+        if not re.search(rb"transfer-encoding: *chunked", head, re.I):
+            return head, b""
+        body = b""
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            body += (await self.reader.readexactly(size + 2))[:-2]
+        await self.reader.readexactly(2)
+        return head, body
+
+
+CALL = {"arguments": {"query": "what is there?", "limit": 10}}
+
+
+def _one_of_the_visible(number: int) -> str:
+    return f"tool_{number % VISIBLE * TOOLS // VISIBLE}"
+
+
+async def one_after_the_other(
+    servers: list[Server], token: str, rounds: int, each: int
+) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds of each request, by method and server."""
+    found: dict[str, dict[str, list[float]]] = {"tools/call": {}, "tools/list": {}}
+    clients = [await Client(server, token, _path(server)).connect() for server in servers]
+    for number in range(rounds + 1):
+        for client in clients if number % 2 else clients[::-1]:
+            for method, times in found.items():
+                for nth in range(each):
+                    params = (
+                        {"name": _one_of_the_visible(nth), **CALL} if method == "tools/call" else {}
+                    )
+                    begun = time.perf_counter()
+                    await client.ask(method, params)
+                    spent = (time.perf_counter() - begun) * 1000
+                    if number:  # the first round warms up
+                        times.setdefault(client.server.name, []).append(spent)
+    for client in clients:
+        client.writer.close()
+    return found
+
+
+def _path(server: Server) -> str:
+    return "/mcp" if server.name == "direct" else f"/mcp/{NAME}"
+
+
+async def in_parallel(
+    server: Server, tokens: list[str], sessions: int, seconds: float
+) -> tuple[float, list[float]]:
+    """Calls a second, and milliseconds of each, with so many sessions that each call all the time."""
+    clients = []
+    for number in range(sessions):
+        client = await Client(server, tokens[number % len(tokens)]).connect()
+        await client.start()
+        clients.append(client)
+    times: list[float] = []
+    started = time.perf_counter()
+    ends = started + seconds
+
+    async def calling(client: Client, number: int) -> None:
+        while (begun := time.perf_counter()) < ends:
+            number += 1
+            params = {"name": _one_of_the_visible(number), **CALL}
+            await client.ask("tools/call", params, modern=False)
+            times.append((time.perf_counter() - begun) * 1000)
+
+    async with asyncio.TaskGroup() as group:
+        for number, client in enumerate(clients):
+            group.create_task(calling(client, number))
+    rate = len(times) / (time.perf_counter() - started)
+    for client in clients:
+        client.writer.close()
+    return rate, times
+
+
+async def memory(server: Server, tokens: list[str], sessions: int) -> tuple[float, float]:
+    """KiB that a session takes: one that has called, and what its open stream adds (two connections each)."""
+    clients: list[Client] = []
+
+    async def begin(count: int) -> None:
+        for number in range(count):
+            client = await Client(server, tokens[number % len(tokens)]).connect()
+            await client.start()
+            params = {"name": _one_of_the_visible(number), **CALL}
+            await client.ask("tools/call", params, modern=False)
+            clients.append(client)
+
+    await begin(WARM)
+    before = rss(server)
+    await begin(sessions)
+    idle = rss(server)
+    streams = []
+    for client in clients[WARM:]:
+        stream = Client(server, client.token, client.path, client.session)
+        await stream.connect()
+        await stream.listen()
+        streams.append(stream)
+    after = rss(server)
+    for client in [*clients, *streams]:
+        client.writer.close()
+    return (idle - before) / sessions, (after - idle) / sessions
+
+
+def rss(server: Server) -> int:
+    """Resident memory in KiB."""
+    text = Path(f"/proc/{server.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", text)
+    return int(found[1]) if found else 0
+
+
+async def until_known(server: Server, token: str) -> None:
+    """Returns once the gateway has asked the server what it offers."""
+    client = await Client(server, token).connect()
+    async with asyncio.timeout(30):
+        while (await client.ask("tools/list", {}, fails=True)).count(b'"inputSchema"') != VISIBLE:
+            await asyncio.sleep(0.1)
+    client.writer.close()
+
+
+def fdatasync(folder: Path) -> float:
+    """Milliseconds of one small write that is synced, p50."""
+    times = []
+    with (folder / "sync").open("wb", buffering=0) as file:
+        for _ in range(SYNCS):
+            begun = time.perf_counter()
+            file.write(b"x" * 1024)
+            os.fdatasync(file.fileno())
+            times.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(times)
+
+
+# --- the comparison -------------------------------------------------------------------------------------
+
+
+def compare(loop: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Both tables, on one kind of loop."""
+    running: list[Server] = []
+
+    def start(role: str, name: str, **more: object) -> Server:
+        running.append(launch(role, name, loop, **more))
+        return running[-1]
+
+    try:
+        direct = start("upstream", "direct")
+        bare = start("bare", "bare", upstream=direct.port)
+        data = folder / loop
+        data.mkdir()
+        gateway = start("gateway", "gateway", upstream=direct.port, folder=data)
+        tokens: list[str] = json.loads((data / "tokens.json").read_text())
+        asyncio.run(until_known(gateway, tokens[0]))
+        single = asyncio.run(
+            one_after_the_other([direct, bare, gateway], tokens[0], options.rounds, options.each)
+        )
+        # Before the crowd, whose memory it would get again.
+        kept = asyncio.run(memory(gateway, tokens, KEPT))
+        parallel: dict[str, list[tuple[float, list[float]]]] = {"bare": [], "gateway": []}
+        for number in range(options.rounds + 1):
+            for server in (bare, gateway) if number % 2 else (gateway, bare):
+                got = asyncio.run(in_parallel(server, tokens, options.sessions, options.seconds))
+                if number:
+                    parallel[server.name].append(got)
+        return report(loop, options.sessions, single, parallel, kept, fdatasync(data))
+    finally:
+        for server in running:
+            server.process.send_signal(signal.SIGKILL)
+            server.process.wait()
+
+
+def report(
+    loop: str,
+    sessions: int,
+    single: dict[str, dict[str, list[float]]],
+    parallel: dict[str, list[tuple[float, list[float]]]],
+    kept: tuple[float, float],
+    sync: float,
+) -> dict[str, Any]:
+    table: dict[str, Any] = {"loop": loop, "fdatasync": sync, "single": {}, "parallel": {}}
+    print(f"\n{loop}: one client, one request after the other (ms)")
+    print(f"{'':14}{'direct':>16}{'bare':>16}{'gateway':>16}{'added':>16}{'ratio':>8}")
+    for method, by_name in single.items():
+        shown = {name: (_at(times, 0.5), _at(times, 0.95)) for name, times in by_name.items()}
+        added = tuple(g - b for g, b in zip(shown["gateway"], shown["bare"], strict=True))
+        ratio = shown["gateway"][0] / shown["bare"][0]
+        table["single"][method] = {**shown, "added": added, "ratio": ratio}
+        cells = [f"{p50:.2f} / {p95:.2f}" for p50, p95 in [*shown.values(), added]]
+        print(f"{method:14}" + "".join(f"{cell:>16}" for cell in cells) + f"{ratio:8.2f}")
+    print(f"p50 / p95; a bare fdatasync takes {sync:.2f} ms")
+    print(f"\n{sessions} sessions that call at the same time")
+    print(f"{'':14}{'calls/s':>10}{'p50 ms':>10}{'p95 ms':>10}")
+    for name, rounds in parallel.items():
+        rate = statistics.median(rate for rate, _ in rounds)
+        times = [value for _, taken in rounds for value in taken]
+        row = {"rate": rate, "p50": _at(times, 0.5), "p95": _at(times, 0.95)}
+        table["parallel"][name] = row
+        print(f"{name:14}{rate:10.0f}{row['p50']:10.1f}{row['p95']:10.1f}")
+    ratios = [
+        mine[0] / other[0]
+        for mine, other in zip(parallel["gateway"], parallel["bare"], strict=True)
+    ]
+    table["parallel"]["ratio"] = statistics.median(ratios)
+    print(f"gateway / bare: {table['parallel']['ratio']:.2f}")
+    table["memory"] = {"session": kept[0], "stream": kept[1]}
+    print(f"memory: {kept[0]:.0f} KiB a session, {kept[1]:.0f} KiB more with its stream open")
+    return table
+
+
+def _at(times: list[float], share: float) -> float:
+    return sorted(times)[int(len(times) * share)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--each", type=int, default=100, help="requests a round, server and method")
+    parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one parallel slice")
+    parser.add_argument("--loops", default="uvloop")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--loop", default="asyncio", help=argparse.SUPPRESS)
+    parser.add_argument("--upstream", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.role:
+        if options.loop == "uvloop":
+            import uvloop
+
+            uvloop.run(run_role(options))
+        else:
+            asyncio.run(run_role(options))
+        return
+    print(
+        f"{platform.python_version()}, {os.cpu_count()} cores, {TOOLS} tools, {VISIBLE} visible, "
+        f"{options.sessions} sessions, {options.rounds} rounds"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tables = [compare(loop, options, Path(folder)) for loop in options.loops.split(",")]
+    if options.json:
+        options.json.write_text(json.dumps({"tables": tables}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a token of a model costs: the shipped table of public prices, or what a document says instead.
+
+Prices are whole numbers of 10⁻¹² US dollars for a token, so that costs add up exactly. A price knows its
+version, which goes into the record of a request together with the cost: that of the table
+(`2025-06-01:openai/gpt-4o-mini`), or the prices themselves where a document says them (`document:150000/600000`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+
+from policies.provider_accounts import Cost
+
+TABLE: Final = Path(__file__).parent / "prices" / "public.yaml"
+_PICO_OF_MILLION: Final = 10**6  # a dollar for a million tokens, in 10⁻¹² dollars for one
+_PICO: Final = 10**12
+# A model's id may end in its date or version, and on Bedrock begin with a region.
+_DATED = re.compile(r"(?:-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest|\d{3}))?(?:-v\d+(?::\d+)?)?\Z")
+_REGION = re.compile(r"(?:us|eu|apac|global)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """10⁻¹² US dollars for a token that goes in, and for one that comes out."""
+
+    input: int
+    output: int
+    version: str
+
+
+def price_of(provider: str, model_id: str, cost: Cost | None) -> Price | None:
+    """The price of a model, which the provider (`openai`) knows as `model_id`; None if nobody says one."""
+    if cost is None or cost.metric == "public_cost":
+        return public(provider, model_id)
+    taken, made = _pico(cost.input_cost_per_token), _pico(cost.output_cost_per_token)
+    return Price(taken, made, f"document:{taken}/{made}")
+
+
+def public(provider: str, model_id: str) -> Price | None:
+    """The public price of a model; None if the table does not know it."""
+    models = _table().get(provider)
+    if models is None:
+        return None
+    name = model_id.lower()
+    found = models.get(name)
+    if found is None and provider == "aws-bedrock":
+        name = _REGION.sub("", name, count=1)
+        found = models.get(name)
+    return found or models.get(_DATED.sub("", name))
+
+
+def _pico(dollars: float | None) -> int:
+    exact = Decimal(repr(dollars or 0.0)) * _PICO
+    return int(exact.to_integral_value(ROUND_HALF_UP))
+
+
+@lru_cache(maxsize=1)  # a file of the program: it does not change while that runs
+def _table() -> Mapping[str, Mapping[str, Price]]:
+    data: Mapping[str, Any] = YAML(typ="safe").load(TABLE.read_text("utf-8"))
+    version = data["version"]
+    return {
+        provider: {
+            name: Price(
+                int(Decimal(str(each["input"])) * _PICO_OF_MILLION),
+                int(Decimal(str(each["output"])) * _PICO_OF_MILLION),
+                f"{version}:{provider}/{name}",
+            )
+            for name, each in models.items()
+        }
+        for provider, models in data["providers"].items()
+    }

@@ -1,0 +1,1 @@
+"""OAuth on the wire: the gateway as protected resource and authorization server for MCP clients."""

@@ -1,0 +1,29 @@
+"""What one answer cost: its tokens by the price of its model. Pure; written down with the request, once.
+
+Known only where the provider said all that the price needs. Cached input counts like any other.
+"""
+
+from __future__ import annotations
+
+from authz.records import MAX_INT
+from policies.pricing import Price
+from proxy.usage import Usage
+
+_PICO_OF_NANO = 1000
+
+
+def cost_nano(price: Price | None, usage: Usage) -> int | None:
+    """The cost in 10⁻⁹ US dollars, rounded up half; None if the price or a count of tokens is not known."""
+    if price is None:
+        return None
+    total = 0
+    for count, each in ((usage.input, price.input), (usage.output, price.output)):
+        if count is None:
+            if each:
+                return None
+            continue
+        total += count * each
+    if usage.input is None and usage.output is None:
+        return None
+    cost = (total + _PICO_OF_NANO // 2) // _PICO_OF_NANO
+    return cost if cost < MAX_INT else None  # a provider may say anything

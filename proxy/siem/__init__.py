@@ -1,0 +1,1 @@
+"""The stream of decisions and changes to a security monitor (SIEM)."""
