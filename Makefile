@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 NODE_STAMP := $(VENV)/.installed-node
+# One more than there are cores: many tests wait for processes of their own.
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help: ## List the targets
@@ -23,7 +25,7 @@ run-mongo: $(DEV_STAMP) ## The same on MongoDB: starts a mongod, and the gateway
 		exec $(BIN)/python -m tests.peers.mongod var/mongod $(BIN)/gatewarden serve
 
 test: $(DEV_STAMP) peers ## Set everything up and run the tests
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
 peers: $(DEV_STAMP) ## Install the public MCP clients, servers and conformance suite (npm), for tests
 	@$(MAKE) -s $(NODE_STAMP) || echo "the tests with the Node.js peers are skipped (in CI they fail)" >&2

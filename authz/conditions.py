@@ -313,6 +313,15 @@ def encode(condition: Condition) -> str:
     )
 
 
+def in_words(condition: Condition) -> str:
+    """The condition for a person to read: its tests, all of which must hold."""
+    return " and ".join(
+        f"{item.field} {item.operator.value} "
+        + json.dumps(item.value, ensure_ascii=False, separators=(", ", ": "))
+        for item in condition.items
+    )
+
+
 def name_of(condition: Condition) -> str:
     """`c-` and 20 hex digits of the SHA-256 of the canonical text."""
     return "c-" + hashlib.sha256(encode(condition).encode()).hexdigest()[:20]

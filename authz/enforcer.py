@@ -18,7 +18,7 @@ import casbin
 from casbin.effect import effect_to_bool
 from casbin.effect.effector import Effector
 
-from authz.conditions import Item, decode
+from authz.conditions import Item, decode, in_words
 from authz.errors import AuthzError, InvalidId, InvalidRow
 from authz.graph import Graph, action_groups, subject_groups
 from authz.index import Candidate, Index
@@ -99,6 +99,11 @@ class Conditions:
             (item, evaluate((compiled,), reading, "allow"))
             for item, compiled in zip(items, self._compiled[name], strict=True)
         ]
+
+    def said(self, name: str) -> str:
+        """A condition in words, `time.hour LESS_THAN 8 and body.model IN ["a","b"]`; "" when it is not defined."""
+        text = self._texts.get(name)
+        return "" if text is None else in_words(decode(text))
 
     def fields(self, name: str) -> frozenset[str]:
         """The fields that a condition reads; none when it is not defined."""

@@ -156,7 +156,7 @@ def _line(
         effect=effect,
         action=action,
         resource=resource,
-        condition=condition,
+        condition=held.engine.enforcer.conditions.said(condition) if condition else "",
         rule=rule_id,
         path=line.path,
         within=held.bounds.get(line.subject, ""),

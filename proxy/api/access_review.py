@@ -63,7 +63,7 @@ class ReviewAnswer(_Out):
     effect: str
     action: str = Field(description="An action, or a bundle of actions.")
     resource: str = Field(description="A thing, or a group of things.")
-    condition: str = Field(description="The name of the condition; empty if there is none.")
+    condition: str = Field(description="What must hold; empty if nothing must.")
     rule: str
     path: list[str] = Field(description="From the subject to whom the rule names.")
     within: str = Field(description="What bounds an account, as `bound:<team>`.")

@@ -14,6 +14,7 @@ from authz.conditions import (
     check,
     decode,
     encode,
+    in_words,
     name_of,
     root_of,
 )
@@ -238,3 +239,13 @@ def test_every_problem_of_an_item_is_told_at_once() -> None:
 
 def test_missing_shows_as_what_it_is() -> None:
     assert repr(MISSING) == "MISSING"
+
+
+def test_a_condition_reads_as_its_tests() -> None:
+    condition = Condition(
+        (
+            Item("time.hour", Operator.LESS_THAN, 8),
+            Item("tool.args.path", Operator.IN, ("a", "b")),
+        )
+    )
+    assert in_words(condition) == 'time.hour LESS_THAN 8 and tool.args.path IN ["a", "b"]'
