@@ -145,6 +145,7 @@ class Check:
         try:
             return self._decide(engine, stamp)
         except Exception:
+            # As `Engine.decide`: an error must never become an allow, nor look like a missing right.
             _log.exception("a decision on a record failed")
             return Decision(Effect.DENY, Reason.ERROR, engine.epoch, engine.digest)
 

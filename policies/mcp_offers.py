@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from authz.errors import InvalidId
-from policies.mcp_catalogue import EntryState, McpCatalogue, entry_id, state_of
+from policies.mcp_catalogue import EntryState, McpCatalogue, entry_id
 from policies.mcp_servers import SEPARATOR, McpServer, VirtualMcpServer, policy_of
 from policies.naming import plain
 
@@ -132,12 +132,3 @@ def composed(
         for made, server, name, offered in sorted(named)
         if offered and taken[made] == 1 and SEPARATOR not in made
     }
-
-
-def states_of(
-    server: McpServer, catalogue: McpCatalogue | None
-) -> dict[tuple[str, str], EntryState]:
-    """The state of each entry of a server that is not virtual."""
-    policy = policy_of(server)
-    entries = catalogue.entries if catalogue is not None else ()
-    return {entry.key: state_of(entry, policy) for entry in entries}

@@ -28,6 +28,7 @@ from proxy.exchange import Exchange
 from proxy.headers import request_id
 from proxy.judge import Judge
 from proxy.listing import Listing
+from proxy.mcp.paths import is_mcp
 from proxy.parts import Parts
 from proxy.providers.base import Dialect, Operation, UpstreamError
 from proxy.refusals import Refusals
@@ -36,9 +37,6 @@ from proxy.routes import NoMatch, Route, RouteTable, Serves
 from proxy.stream import OpenStreams
 
 log = logs.get("gateway")
-
-MCP_PREFIX = "/mcp"
-MCP_CALLBACK = "/mcp/oauth/callback"  # a page for browsers, of the control plane
 
 _OPENAI, _ANTHROPIC, _RESPONSES = OpenAI(), Anthropic(), OpenAIResponses()
 _VOICES: Mapping[Dialect, Voice] = {Dialect.OPENAI: _OPENAI, Dialect.ANTHROPIC: _ANTHROPIC}
@@ -49,16 +47,6 @@ class ServesMcp(Protocol):
     """`proxy.mcp.endpoint.McpEndpoint`."""
 
     async def serve(self, exchange: Exchange) -> web.StreamResponse: ...
-
-
-def is_mcp(target: str) -> bool:
-    """Whether a request target, as it was sent, is one of MCP."""
-    if not target.startswith(MCP_PREFIX):
-        return False
-    path = target.partition("?")[0]
-    if path == MCP_CALLBACK:
-        return False
-    return path == MCP_PREFIX or path.startswith(f"{MCP_PREFIX}/")
 
 
 class Gateway:

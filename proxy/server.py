@@ -16,7 +16,8 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from proxy import logs
-from proxy.gateway import Gateway, is_mcp
+from proxy.gateway import Gateway
+from proxy.mcp.paths import is_mcp
 
 log = logs.get("server")
 

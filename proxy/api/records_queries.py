@@ -31,7 +31,6 @@ from proxy.api.records_reading import Line, Look, records_of
 from proxy.api.routes import Call, NoQuery
 from store.request_records import Shelf, Window
 
-HINT: Final = "parameters are plain texts: there are no operators, patterns or lists"
 _SPAN: Final = timedelta(days=366)
 _DAY: Final = timedelta(days=1)
 _PLACE: Final = re.compile(r"([0-9]{1,18}) ([0-9]{1,18}) ([0-9]{1,18})\Z")

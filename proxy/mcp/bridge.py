@@ -270,8 +270,7 @@ class _Asking:
 def _answered(asked: Message, answer: Message, *, modern: bool) -> Message:
     assert asked.id is not None
     if answer.error is not None:
-        error = answer.error
-        body = jsonrpc.error(asked.id, error["code"], error["message"], error.get("data"))
+        body = jsonrpc.error_again(asked.id, answer.error)
     else:
         result = as_modern(asked.method, answer.result) if modern else as_legacy(answer.result)
         body = jsonrpc.result(asked.id, result)

@@ -16,7 +16,7 @@ from proxy.gateway import Gateway
 from proxy.mcp.auth import callback
 from proxy.mcp.auth.parts import AuthParts, auth_of
 from proxy.mcp.auth.ports import AuthOf, Texts
-from proxy.mcp.auth.server_auth import CALLBACK, ServerAuth
+from proxy.mcp.auth.server_auth import ServerAuth
 from proxy.mcp.call import Answers, Call
 from proxy.mcp.discovery import Discovery
 from proxy.mcp.endpoint import McpEndpoint
@@ -28,6 +28,7 @@ from proxy.mcp.lists import Lists
 from proxy.mcp.locals import LocalServers
 from proxy.mcp.onward import Onward
 from proxy.mcp.origins import Origins
+from proxy.mcp.paths import CALLBACK
 from proxy.mcp.questions import Questions
 from proxy.mcp.refreshing import Refreshing, ask
 from proxy.mcp.refusing import Refusing

@@ -35,13 +35,17 @@ class Call:
 
     exchange: Exchange
     principal: Principal
-    scope: Scope
     facts: McpFacts
     view: View
     generation: Generation
     version: str
     headers: CIMultiDict[str]  # that every answer carries, beside the usual ones
     session: Session | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """What the endpoint covers."""
+        return self.view.scope
 
     @property
     def caller(self) -> Caller:

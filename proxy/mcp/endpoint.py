@@ -7,11 +7,9 @@ exist and one of which the principal may use nothing get the same answer; nothin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from authz.conditions import Context
 from authz.errors import InvalidId
@@ -33,8 +31,9 @@ from proxy.mcp.local_link import said
 from proxy.mcp.methods import TABLE
 from proxy.mcp.mirrors import Refused
 from proxy.mcp.origins import Origins
+from proxy.mcp.paths import PREFIX
 from proxy.mcp.remote import UpstreamRefused
-from proxy.mcp.scope import Scope, Scopes
+from proxy.mcp.scope import Scopes
 from proxy.mcp.service import Service
 from proxy.mcp.sessions import MAX_CLIENT, Sessions, UnknownSession
 from proxy.mcp.tickets import UnknownTicket
@@ -42,7 +41,6 @@ from proxy.mcp.view import McpFacts, View
 from proxy.parts import Parts
 from proxy.routes import decoded
 
-PREFIX = "/mcp"
 MAX_METHOD = 80  # characters of a method that are recorded
 METHODS = ("DELETE", "GET", "OPTIONS", "POST")
 _NAMES = frozenset(method for *_, method in TABLE)
@@ -59,13 +57,6 @@ class SessionRequired(GatewayError):
     """A request of 2025 without the session that it belongs to."""
 
     code = "session_required"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a path names: a server, or "" for all of them."""
-
-    server: str
 
 
 Authenticates = Callable[[str, datetime, str], Principal]  # secret, now, path
@@ -126,8 +117,8 @@ class McpEndpoint:
         if request.method == "OPTIONS":
             exchange.status = 204
             return web.Response(status=204, headers=self._origins.preflight(headers))
-        place = place_of(path)
-        if place is None:
+        name = server_in(path)
+        if name is None:
             raise GatewayError("there is no such route", code="route_not_found")
         if request.method not in METHODS:
             headers["allow"] = ", ".join(METHODS)
@@ -156,11 +147,11 @@ class McpEndpoint:
             speaks.id = message.id
             # As it goes into the record: what is no method may be anything, a token too.
             exchange.method = redact(message.method[:4096])[:MAX_METHOD] or "response"
-        scope = self._scope(exchange, principal, facts, place)
-        exchange.server = scope.endpoint
+        view = self._view(exchange, principal, facts, name)
+        exchange.server = view.scope.endpoint
         try:
             era = classify(request.headers, message)
-            call = self._call(exchange, principal, scope, facts, era, headers)
+            call = Call(exchange, principal, facts, view, era.generation, era.version, headers)
             return await self._dispatch(call, message, era)
         except Refused as error:
             id = message.id if message is not None else None
@@ -170,37 +161,23 @@ class McpEndpoint:
 
     # --- what is asked ------------------------------------------------------------------------------
 
-    def _scope(
-        self, exchange: Exchange, principal: Principal, facts: McpFacts, place: Place
-    ) -> Scope:
-        """The endpoint, if it exists for the principal.
+    def _view(self, exchange: Exchange, principal: Principal, facts: McpFacts, name: str) -> View:
+        """The endpoint as the principal sees it, if it exists for it; `name` is "" for all servers.
 
         Raises:
             ServerNotFound.
         """
-        if not place.server:
-            return self._scopes.everything()
-        scope = self._scopes.one(place.server)
-        if scope is not None and View(scope, self._judge, principal, facts).reaches():
-            return scope
+        scope = self._scopes.one(name) if name else self._scopes.everything()
+        if scope is not None:
+            view = View(scope, self._judge, principal, facts)
+            if not name or view.reaches():
+                return view
         known = scope.server if scope is not None else None
-        id = known.id if known is not None else _nothing(place.server)
+        id = known.id if known is not None else _nothing(name)
         context = Context(lazy=facts)
         self._judge.ask(exchange, principal, Action.MCP_SERVER_USE, id, context)
-        text = f"there is no MCP server `{redact(place.server)[:80]}`, or you have no access"
+        text = f"there is no MCP server `{redact(name)[:80]}`, or you have no access"
         raise ServerNotFound(text, hint=f"contact {self._parts.limits.contact}")
-
-    def _call(
-        self,
-        exchange: Exchange,
-        principal: Principal,
-        scope: Scope,
-        facts: McpFacts,
-        era: Era,
-        headers: CIMultiDict[str],
-    ) -> Call:
-        view = View(scope, self._judge, principal, facts)
-        return Call(exchange, principal, scope, facts, view, era.generation, era.version, headers)
 
     async def _dispatch(self, call: Call, message: Message | None, era: Era) -> web.StreamResponse:
         method = call.exchange.request.method
@@ -301,15 +278,15 @@ class McpEndpoint:
         return self._answers.plain(exchange, jsonrpc.error(id, code, text, data), status)
 
 
-def place_of(path: str) -> Place | None:
-    """What a path names; None for a path that is none of MCP."""
+def server_in(path: str) -> str | None:
+    """The server that a path names, "" for all of them; None for a path that is none of MCP."""
     if path == PREFIX:
-        return Place("")
+        return ""
     rest = path.removeprefix(f"{PREFIX}/")
     if rest.startswith("v1/") and rest.endswith("/mcp"):
         rest = rest.removeprefix("v1/").removesuffix("/mcp")
     name = decoded(rest)
-    return Place(name) if name and "/" not in name and name != "v1" else None
+    return name if name and "/" not in name and name != "v1" else None
 
 
 def _nothing(name: str) -> str:

@@ -248,5 +248,10 @@ def error(id: Id | None, code: int, message: str, data: Any = None) -> bytes:
     return encoded({"jsonrpc": "2.0", "id": id, "error": said})
 
 
+def error_again(id: Id, said: Mapping[str, Any]) -> bytes:
+    """The error of another response (`Message.error`), as the answer to the request `id`."""
+    return error(id, said["code"], said["message"], said.get("data"))
+
+
 def _given(params: Mapping[str, Any] | None) -> dict[str, Any]:
     return {} if params is None else {"params": dict(params)}

@@ -31,10 +31,9 @@ GROUPS: Mapping[str, tuple[Primitive, ...]] = {
 class Listener:
     """One open stream. `look` makes its principal's view as of now."""
 
-    __slots__ = ("_look", "_prints", "_wake", "principal", "view")
+    __slots__ = ("_look", "_prints", "_wake", "view")
 
-    def __init__(self, principal: str, look: Callable[[], View | None]) -> None:
-        self.principal = principal
+    def __init__(self, look: Callable[[], View | None]) -> None:
         self._look = look
         self._wake = asyncio.Event()
         view = look()

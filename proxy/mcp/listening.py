@@ -202,7 +202,7 @@ class Listening:
     ) -> web.StreamResponse:
         """Sends what the server says and what changes, until one of the two ends, or the client leaves."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
-        listener = Listener(call.principal.id, lambda: self._look(call))
+        listener = Listener(lambda: self._look(call))
         with self._listeners.listening(listener):
             async with self._answers.events(call) as events:
                 if granted is not None:
@@ -252,7 +252,6 @@ class Listening:
     ) -> None:
         while (changed := await listener.changed()) is not None:
             call.view = listener.view
-            call.scope = listener.view.scope
             for method in changed:
                 if method in methods:
                     await queue.put(Event(_notification(method, awaited), None, "message"))

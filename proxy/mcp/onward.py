@@ -37,11 +37,20 @@ class Onward:
         return await self._links.connect(call.caller, server)
 
     async def relay(
-        self, call: Call, message: Message, server: Server, awaited: Awaited
+        self,
+        call: Call,
+        message: Message,
+        server: Server,
+        awaited: Awaited,
+        link: Link | None = None,
     ) -> web.StreamResponse:
-        """The server's answer to a request that was decided. Raises: as `Links.connect`."""
+        """The server's answer to a request that was decided, over `link` if there is one already.
+
+        Raises: as `Links.connect`.
+        """
         exchange = call.exchange
-        link = await self.connect(call, server)
+        if link is None:
+            link = await self.connect(call, server)
         exchange.server = server.stored
         if self._parts.payloads is not None and exchange.tool:
             engine = self._parts.policy.engine
@@ -139,8 +148,7 @@ class Onward:
 
 def _answer(id: jsonrpc.Id, message: Message) -> Message:
     if message.error is not None:
-        error = message.error
-        body = jsonrpc.error(id, error["code"], error["message"], error.get("data"))
+        body = jsonrpc.error_again(id, message.error)
     else:
         body = jsonrpc.result(id, message.result)
     return jsonrpc.parse(body)

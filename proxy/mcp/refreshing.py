@@ -130,7 +130,7 @@ class Refreshing:
         except (GatewardenError, TimeoutError) as error:
             code = getattr(error, "code", "timeout")
             log.warning("not_asked", server=server.name, code=code, text=str(error))
-        except Exception:
+        except Exception:  # the looks at the other servers go on
             log.exception("unexpected_error", server=server.name)
 
     async def _look(self, server: Server) -> None:

@@ -140,8 +140,7 @@ class Refusing:
         assert message.id is not None
         call.exchange.outcome = "error"
         call.exchange.upstream_status = error.status
-        held = error.error
-        body = jsonrpc.error(message.id, held["code"], held["message"], held.get("data"))
+        body = jsonrpc.error_again(message.id, error.error)
         # To a client of 2025 a 404 says that its own session is gone, of which the server knows nothing.
         passes = (400, 404) if call.generation is Generation.STATELESS else (400,)
         return await self._answers.body(call, body, error.status if error.status in passes else 200)

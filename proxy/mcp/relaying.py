@@ -96,8 +96,7 @@ class Relaying:
         if message.error is not None:
             exchange.outcome = "error"
             if message.id is None:  # a client would wait for ever
-                error = message.error
-                return jsonrpc.error(awaited.id, error["code"], error["message"], error.get("data"))
+                return jsonrpc.error_again(awaited.id, message.error)
             return message.raw
         result = message.result
         if not isinstance(result, dict):

@@ -221,8 +221,8 @@ class Service:
                 )
                 break
             except Changed:
-                call.scope = self._listening.scope_again(call)
-                call.view = View(call.scope, self._judge, call.principal, call.facts)
+                scope = self._listening.scope_again(call)
+                call.view = View(scope, self._judge, call.principal, call.facts)
         self._onward.note_upstream(call)
         ids = [thing.id for thing in page.things]
         self._judge.listed(

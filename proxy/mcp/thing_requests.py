@@ -80,6 +80,7 @@ class ThingRequests:
                 call, message, decision, question.primitive.value, question.name
             )
         call.exchange.tool = thing.id.partition(":")[2]
+        link: Link | None = None
         if thing.primitive is Primitive.TOOL and call.generation is Generation.STATELESS:
             link = await self._onward.connect(call, thing.server)
             schema = await self._learns.learnt(thing.server, thing.own, link)
@@ -92,9 +93,8 @@ class ThingRequests:
             # INVARIANT: no side effect before its record is durable.
             await call.exchange.settle()
         tool = thing.id if thing.primitive is Primitive.TOOL else ""
-        return await self._onward.relay(
-            call, sent, thing.server, Awaited(message.id, message.method, tool, thing=thing.id)
-        )
+        awaited = Awaited(message.id, message.method, tool, thing=thing.id)
+        return await self._onward.relay(call, sent, thing.server, awaited, link)
 
     def _named(self, call: Call, question: Asked) -> Thing | None:
         things = call.scope.named(question.primitive, question.name)

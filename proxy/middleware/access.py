@@ -41,6 +41,7 @@ from proxy.api.problem import (
     Unready,
 )
 from proxy.api.routes import PREFIX, SELF, Answer, Body, Call, Gate, Route
+from proxy.exchange import stamped_teams
 from proxy.facts import NO_FIELDS, Facts
 from proxy.headers import client_ip, credential_of
 from proxy.middleware.problems import answer_of
@@ -256,7 +257,7 @@ async def record(
         decision,
         principal=principal.id,
         credential=principal.credential_id,
-        teams=(principal.team,) if principal.team is not None else engine.teams_of(principal.id),
+        teams=stamped_teams(principal, engine),
         owner_team=principal.owner_team or "",
         pinned=pins.pinned(principal.id, closure) if pins.any else None,
         request_id=call.request_id,

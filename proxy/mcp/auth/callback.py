@@ -24,6 +24,7 @@ from authz.vocabulary import Action
 from identity.errors import Unauthenticated
 from identity.principal import CredentialKind, Principal
 from proxy.errors import status_of
+from proxy.exchange import stamped_teams
 from proxy.facts import NO_FIELDS, Facts
 from proxy.mcp.auth.errors import FlowRefused
 from proxy.mcp.auth.flows import Flow
@@ -142,9 +143,7 @@ async def _decide(
         us=(time.perf_counter_ns() - started) // 1000,
         action=action.value,
         resource=flow.server_id,
-        teams=(asker.team,)
-        if asker.team is not None
-        else runtime.changes.engine.teams_of(asker.id),
+        teams=stamped_teams(asker, runtime.changes.engine),
         owner_team=asker.owner_team or "",
     )
     await runtime.journal.append(record).durable()

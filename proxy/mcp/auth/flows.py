@@ -25,6 +25,7 @@ from proxy.mcp.auth.kept import Kept
 from proxy.mcp.auth.oauth import resource_of, scope_of
 from proxy.mcp.auth.ports import AuthOf
 from proxy.mcp.auth.token_endpoint import TokenEndpoint
+from proxy.providers.base import UpstreamMisconfigured
 from store.errors import SealBroken
 from store.sealed import Sealer
 from store.state import State
@@ -210,6 +211,6 @@ def _same_issuer(said: str, flow: Flow, authorize: str) -> bool:
         return True
     try:
         origin = origin_of(said)
-    except Exception:
+    except UpstreamMisconfigured:  # no address at all
         return False
     return flow.issuer == origin_of(authorize) and origin == flow.issuer

@@ -28,12 +28,12 @@ from proxy.mcp.auth.resolving import fixed, resolve
 from proxy.mcp.auth.status import AuthStatus, Method
 from proxy.mcp.auth.token_endpoint import TokenEndpoint
 from proxy.mcp.auth.values import checked
+from proxy.mcp.paths import CALLBACK
 from proxy.providers.base import AwsKeys, Headers
 from proxy.providers.sigv4 import sign
 from store.sealed import Sealer
 from store.state import State
 
-CALLBACK = "/mcp/oauth/callback"
 _SIGNED = frozenset(
     {"authorization", "host", "x-amz-date", "x-amz-security-token"}
 )  # what `sign` adds
