@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from authz.vocabulary import Kind, kind_of
+from identity.kept_documents import KeptDocuments
 from identity.ports import Snapshot
 from policies.change import Entry
-from policies.documents import MetadataConfig, parse
+from policies.documents import MetadataConfig
 from policies.truefoundry import subject_of
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -27,7 +28,7 @@ class Pins:
     """An applier of the change log that answers what is pinned for a caller."""
 
     def __init__(self) -> None:
-        self._documents: dict[str, MetadataConfig] = {}
+        self._documents = KeptDocuments(MetadataConfig, _FAMILY)
         self._overrides: tuple[Mapping[str, str], ...] = ()  # of every rule, in order
         self._rules_of: dict[str, tuple[int, ...]] = {}  # subject -> places in `_overrides`
 
@@ -57,23 +58,16 @@ class Pins:
 
     def load(self, snapshot: Snapshot) -> None:
         """Start over from a snapshot."""
-        self._documents = {d.name: d for d in snapshot.documents if isinstance(d, MetadataConfig)}
+        self._documents.load(snapshot)
         self._index()
 
     def apply(self, entry: Entry) -> None:
         """Take over one committed entry."""
-        touched = [change for change in entry.documents if change.key[0] == _FAMILY]
-        for change in touched:
-            self._documents.pop(change.key[1], None)
-            if change.after is not None:
-                document = parse(change.after)
-                assert isinstance(document, MetadataConfig)
-                self._documents[document.name] = document
-        if touched:
+        if self._documents.apply(entry):
             self._index()
 
     def _index(self) -> None:
-        rules = [rule for name in sorted(self._documents) for rule in self._documents[name].rules]
+        rules = [rule for document in self._documents for rule in document.rules]
         rules_of: dict[str, list[int]] = {}
         for place, rule in enumerate(rules):
             for subject in rule.subjects:

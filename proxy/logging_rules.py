@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from authz.vocabulary import Kind, kind_of
+from identity.kept_documents import KeptDocuments
 from identity.ports import Snapshot
 from policies.change import Entry
-from policies.documents import LoggingConfig, parse
+from policies.documents import LoggingConfig
 from policies.globs import is_glob, whole
 from policies.logging_config import LoggingRule, NameTest, RedactWith, Retention, SubjectTest
 from policies.naming import plain
@@ -47,7 +48,7 @@ class LoggingRules:
     def __init__(self, by_default: bool = False) -> None:
         """`by_default`: kept where no rule and no header says anything."""
         self._by_default = by_default
-        self._documents: dict[str, LoggingConfig] = {}
+        self._documents = KeptDocuments(LoggingConfig, _FAMILY)
         self._rules: tuple[_Rule, ...] = ()
         self._redactors: dict[tuple[int, ...], Redactor] = {}
 
@@ -73,7 +74,7 @@ class LoggingRules:
 
     def retention(self) -> Retention:
         """The days that documents allow, the fewest of each kind."""
-        said = [one.retention for one in self._documents.values() if one.retention is not None]
+        said = [one.retention for one in self._documents if one.retention is not None]
         return Retention(
             payloads=_fewest(one.payloads for one in said),
             requests=_fewest(one.requests for one in said),
@@ -82,29 +83,18 @@ class LoggingRules:
 
     def load(self, snapshot: Snapshot) -> None:
         """Start over from a snapshot."""
-        self._documents = {d.name: d for d in snapshot.documents if isinstance(d, LoggingConfig)}
+        self._documents.load(snapshot)
         self._index()
 
     def apply(self, entry: Entry) -> None:
         """Take over one committed entry."""
-        touched = [change for change in entry.documents if change.key[0] == _FAMILY]
-        for change in touched:
-            self._documents.pop(change.key[1], None)
-            if change.after is not None:
-                document = parse(change.after)
-                assert isinstance(document, LoggingConfig)
-                self._documents[document.name] = document
-        if touched:
+        if self._documents.apply(entry):
             self._index()
 
     def _index(self) -> None:
         # Both are replaced in one step: numbers of rules mean nothing among others.
         self._rules, self._redactors = (
-            tuple(
-                _Rule(rule)
-                for name in sorted(self._documents)
-                for rule in self._documents[name].every_rule
-            ),
+            tuple(_Rule(rule) for document in self._documents for rule in document.every_rule),
             {},
         )
 

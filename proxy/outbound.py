@@ -208,10 +208,27 @@ class Client:
         return pool
 
 
-class _Call:
+class _Exchange:
+    """Leaving the block ends the exchange: a finished answer gives its connection back."""
+
+    __slots__ = ("_source",)
+
+    _source: Body | None
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._source is not None:
+            await self._source.close()
+
+
+class _Call(_Exchange):
     """One exchange, as a context manager; a class because a generator costs more per request."""
 
-    __slots__ = ("_arguments", "_client", "_deadline", "_operation", "_source", "_upstream")
+    __slots__ = ("_arguments", "_client", "_deadline", "_operation", "_upstream")
 
     def __init__(
         self,
@@ -227,7 +244,7 @@ class _Call:
         self._operation = operation
         self._arguments = (headers, body)
         self._deadline = deadline
-        self._source: Body | None = None
+        self._source = None
 
     async def __aenter__(self) -> Answer:
         client, upstream, operation = self._client, self._upstream, self._operation
@@ -263,20 +280,11 @@ class _Call:
             await source.close()
             raise
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._source is not None:
-            await self._source.close()
 
-
-class _Fetch:
+class _Fetch(_Exchange):
     """One exchange with what is no model, as a context manager; it is its own answer."""
 
-    __slots__ = ("_arguments", "_client", "_source", "_url", "_who", "headers", "status")
+    __slots__ = ("_arguments", "_client", "_url", "_who", "headers", "status")
 
     def __init__(
         self,
@@ -293,7 +301,7 @@ class _Fetch:
         self._url = url
         self._who = "the address"
         self._arguments = (method, headers, body, deadline, idle, authority)
-        self._source: NetworkBody | None = None
+        self._source = None
         self.status = 0
         self.headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
@@ -313,15 +321,6 @@ class _Fetch:
             await source.close()
             raise UpstreamInvalid(f"{self._who} compressed its answer although it was asked not to")
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._source is not None:
-            await self._source.close()
 
     async def read(self, limit: int) -> bytes:
         parts: list[bytes] = []

@@ -6,22 +6,21 @@ store; whether the log is whole, the journal tells (`gatewarden log verify`).
 
 from __future__ import annotations
 
+from functools import partial
+
 from authz.scopes import DataType
-from proxy.api.people import emails_of
 from proxy.api.records_export import MEDIA, Export, Exporting, exported
-from proxy.api.records_models import DecisionAnswer, DecisionLine, DecisionPage, people_in
+from proxy.api.records_listing import listed, people_of
+from proxy.api.records_models import DecisionAnswer, DecisionLine, DecisionPage
 from proxy.api.records_queries import (
     DecisionNarrow,
     DecisionQuery,
     asked_of,
-    cursor_of,
     decisions_look,
     instant_of,
-    listing_of,
-    place_of,
     window_of,
 )
-from proxy.api.records_reading import Reader, read_one, read_page, write_down
+from proxy.api.records_reading import read_one
 from proxy.api.records_tail import EVER, Following, tailed
 from proxy.api.requests import ACTIONS
 from proxy.api.routes import Answer, Call, Route
@@ -42,24 +41,24 @@ _EXPORT = Export(DataType.DECISIONS, "decisions", DECISIONS, DecisionLine.of)
 async def list_decisions(call: Call) -> Answer:
     """One page, the last to arrive first."""
     query = call.query_as(DecisionQuery)
-    listing = listing_of(call, "decisions", asked_of(query))
-    place = place_of(listing, query.cursor)
-    before, window = (None, window_of(query, call.now)) if place is None else place
-    look = await decisions_look(call, query, window)
-    reader = Reader(call, DataType.DECISIONS)
-    found = await read_page(
-        call, reader, DataType.DECISIONS, look, before=before, limit=query.limit
+    page = await listed(
+        call,
+        DataType.DECISIONS,
+        "decisions",
+        said=asked_of(query),
+        span=query,
+        cursor=query.cursor,
+        limit=query.limit,
+        look=partial(decisions_look, call, query),
     )
-    await write_down(call, DataType.DECISIONS, found)
-    named = (subject for _, line in found.lines for subject in people_in(line))
     return Answer(
         DecisionPage(
-            data=[DecisionLine.of(line) for _, line in found.lines],
-            next=cursor_of(listing, window, found.next),
-            truncated=found.truncated,
-            since=instant_of(window.since),
-            until=instant_of(window.until),
-            people=dict(await emails_of(call, named)),
+            data=[DecisionLine.of(line) for line in page.lines],
+            next=page.next,
+            truncated=page.truncated,
+            since=instant_of(page.window.since),
+            until=instant_of(page.window.until),
+            people=await people_of(call, page.lines),
         )
     )
 
@@ -68,8 +67,8 @@ async def show_decision(call: Call) -> Answer:
     """One decision."""
     record_id = call.path("record")
     line = await read_one(call, DataType.DECISIONS, record_id)
-    people = await emails_of(call, people_in(line))
-    return Answer(DecisionAnswer(data=DecisionLine.of(line), people=dict(people)))
+    people = await people_of(call, (line,))
+    return Answer(DecisionAnswer(data=DecisionLine.of(line), people=people))
 
 
 async def tail_decisions(call: Call) -> Answer:

@@ -7,22 +7,19 @@ gave then.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from authz.scopes import DataType
 from proxy.api.asking import inquiries
 from proxy.api.people import emails_of
+from proxy.api.records_listing import listed
 from proxy.api.records_queries import (
     DecisionQuery,
     asked_of,
-    cursor_of,
     decisions_look,
-    listing_of,
-    place_of,
-    window_of,
 )
-from proxy.api.records_reading import Reader, read_page, write_down
 from proxy.api.requests import ACTIONS
 from proxy.api.routes import Answer, Call, Route
 from proxy.log_replay import past_question
@@ -68,14 +65,17 @@ async def replay_log(call: Call) -> Answer:
         BadQuery. Unready: there are no records here. StoreUnavailable.
     """
     query = call.query_as(DecisionQuery)
-    listing = listing_of(call, "replay", asked_of(query))
-    place = place_of(listing, query.cursor)
-    before, window = (None, window_of(query, call.now)) if place is None else place
-    look = await decisions_look(call, query, window)
-    reader = Reader(call, DataType.DECISIONS)
-    read = await read_page(call, reader, DataType.DECISIONS, look, before=before, limit=query.limit)
-    await write_down(call, DataType.DECISIONS, read)
-    made = (past_question(line) for _, line in read.lines)
+    read = await listed(
+        call,
+        DataType.DECISIONS,
+        "replay",
+        said=asked_of(query),
+        span=query,
+        cursor=query.cursor,
+        limit=query.limit,
+        look=partial(decisions_look, call, query),
+    )
+    made = (past_question(line) for line in read.lines)
     questions = [one for one in made if one is not None]
     found = await inquiries(call).replayed(questions)
     people = await emails_of(call, (one.past.question.principal for one in found.differences))
@@ -83,7 +83,7 @@ async def replay_log(call: Call) -> Answer:
         LogReplayPage(
             asked=found.asked,
             unanswerable=found.unanswerable,
-            next=cursor_of(listing, window, read.next),
+            next=read.next,
             truncated=read.truncated,
             people=dict(people),
             data=[

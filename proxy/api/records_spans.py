@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -18,18 +19,14 @@ from authz.filters import Clause, has, lacks
 from authz.scopes import DataType
 from authz.vocabulary import Kind, kind_of
 from proxy.api.asking import thing
-from proxy.api.people import PERSON, emails_of
+from proxy.api.people import PERSON
 from proxy.api.problem import BadBody
-from proxy.api.records_models import people_in
+from proxy.api.records_listing import listed, people_of
 from proxy.api.records_queries import (
     WindowQuery,
-    cursor_of,
     instant_of,
-    listing_of,
-    place_of,
-    window_of,
 )
-from proxy.api.records_reading import Line, Look, Reader, read_page, write_down
+from proxy.api.records_reading import Line, Look
 from proxy.api.requests import ACTIONS
 from proxy.api.routes import Answer, Body, Call, Route
 from store.request_records import MAX_LIMIT, Window
@@ -123,27 +120,22 @@ class SpansAnswer(BaseModel):
 async def query_spans(call: Call) -> Answer:
     """One page of requests as spans."""
     body = call.body_as(SpansQuery)
-    said = body.model_dump(exclude={"pageToken", "limit"}, exclude_none=True)
-    listing = listing_of(call, "spans", said)
-    place = place_of(listing, body.pageToken)
-    if place is None:
-        asked = WindowQuery(since=body.startTime, until=body.endTime or "")
-        before, window = None, window_of(asked, call.now)
-    else:
-        before, window = place
-    look = await _look(call, body, window)
-    reader = Reader(call, DataType.TRACES)
-    found = await read_page(call, reader, DataType.TRACES, look, before=before, limit=body.limit)
-    await write_down(call, DataType.TRACES, found)
-    named = (subject for _, line in found.lines for subject in people_in(line))
-    people = await emails_of(call, named)
+    page = await listed(
+        call,
+        DataType.TRACES,
+        "spans",
+        said=body.model_dump(exclude={"pageToken", "limit"}, exclude_none=True),
+        span=WindowQuery(since=body.startTime, until=body.endTime or ""),
+        cursor=body.pageToken,
+        limit=body.limit,
+        look=partial(_look, call, body),
+    )
+    people = await people_of(call, page.lines)
     return Answer(
         SpansAnswer(
-            data=[_span(line, people) for _, line in found.lines],
-            pagination=Pagination(
-                nextPageToken=cursor_of(listing, window, found.next), limit=body.limit
-            ),
-            truncated=found.truncated,
+            data=[_span(line, people) for line in page.lines],
+            pagination=Pagination(nextPageToken=page.next, limit=body.limit),
+            truncated=page.truncated,
         )
     )
 

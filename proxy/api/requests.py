@@ -7,31 +7,26 @@ files: `records_export`.
 
 from __future__ import annotations
 
+from functools import partial
+
 from authz.scopes import DataType
 from authz.vocabulary import Action
-from proxy.api.people import emails_of
 from proxy.api.records_export import MEDIA, Export, Exporting, exported
-from proxy.api.records_models import RequestAnswer, RequestLine, RequestPage, people_in
+from proxy.api.records_listing import listed, people_of
+from proxy.api.records_models import RequestAnswer, RequestLine, RequestPage
 from proxy.api.records_queries import (
     RecordQuery,
     RequestNarrow,
     RequestQuery,
     asked_of,
-    cursor_of,
     instant_of,
-    listing_of,
-    place_of,
     requests_look,
     window_of,
 )
 from proxy.api.records_reading import (
-    Lines,
-    Reader,
     may_see_payload,
     read_one,
-    read_page,
     records_of,
-    write_down,
 )
 from proxy.api.records_tail import EVER, Following, tailed
 from proxy.api.routes import Answer, Call, Route
@@ -54,21 +49,24 @@ _EXPORT = Export(DataType.TRACES, "requests", REQUESTS, RequestLine.of)
 async def list_requests(call: Call) -> Answer:
     """One page, the last to arrive first."""
     query = call.query_as(RequestQuery)
-    listing = listing_of(call, "requests", asked_of(query))
-    place = place_of(listing, query.cursor)
-    before, window = (None, window_of(query, call.now)) if place is None else place
-    look = await requests_look(call, query, window)
-    reader = Reader(call, DataType.TRACES)
-    found = await read_page(call, reader, DataType.TRACES, look, before=before, limit=query.limit)
-    await write_down(call, DataType.TRACES, found)
+    page = await listed(
+        call,
+        DataType.TRACES,
+        "requests",
+        said=asked_of(query),
+        span=query,
+        cursor=query.cursor,
+        limit=query.limit,
+        look=partial(requests_look, call, query),
+    )
     return Answer(
         RequestPage(
-            data=[RequestLine.of(line) for _, line in found.lines],
-            next=cursor_of(listing, window, found.next),
-            truncated=found.truncated,
-            since=instant_of(window.since),
-            until=instant_of(window.until),
-            people=await _people(call, found),
+            data=[RequestLine.of(line) for line in page.lines],
+            next=page.next,
+            truncated=page.truncated,
+            since=instant_of(page.window.since),
+            until=instant_of(page.window.until),
+            people=await people_of(call, page.lines),
         )
     )
 
@@ -84,8 +82,8 @@ async def show_request(call: Call) -> Answer:
         opens = call.runtime.payloads
         if sealed is not None and opens is not None:
             payload = opens.opened(record_id, sealed)
-    people = await emails_of(call, people_in(line))
-    return Answer(RequestAnswer(data=RequestLine.of(line), payload=payload, people=dict(people)))
+    people = await people_of(call, (line,))
+    return Answer(RequestAnswer(data=RequestLine.of(line), payload=payload, people=people))
 
 
 async def tail_requests(call: Call) -> Answer:
@@ -100,11 +98,6 @@ async def export_requests(call: Call) -> Answer:
     query = call.query_as(RequestExportQuery)
     look = await requests_look(call, query, window_of(query, call.now))
     return await exported(call, _EXPORT, look, query)
-
-
-async def _people(call: Call, found: Lines) -> dict[str, str]:
-    named = (subject for _, line in found.lines for subject in people_in(line))
-    return dict(await emails_of(call, named))
 
 
 ROUTES: tuple[Route, ...] = (

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from authz.errors import GatewardenError
 from identity.principal import CredentialKind, Principal
+from policies.mcp_servers import EchoMcpServer, InlineSpec, McpServer, OpenApiMcpServer
 from proxy import logs
 from proxy.mcp import jsonrpc
 from proxy.mcp.discovery import Discovery
@@ -49,6 +50,13 @@ async def ask(link: Link, method: str, params: Mapping[str, object]) -> Message:
         return await answer_to(id, stream)
 
 
+def lives_here(document: McpServer) -> bool:
+    """Whether what a server offers is known without asking any address."""
+    if isinstance(document, OpenApiMcpServer):
+        return isinstance(document.openapi_spec_source, InlineSpec)
+    return isinstance(document, EchoMcpServer)
+
+
 class Refreshing:
     """The servers that are to be asked."""
 
@@ -82,9 +90,12 @@ class Refreshing:
         self._wanted[stored] = None
 
     async def furnish(self) -> None:
-        """Asks the servers that live in this process, before it serves: nothing can keep them from answering."""
+        """Asks the servers that live in this process and were not asked yet, before it serves.
+
+        Only those that wait for nothing outside: a start does not wait for somebody else's address.
+        """
         for server in self._servers.servers():
-            if not (server.url or server.virtual or server.discovered):
+            if not server.discovered and lives_here(server.document):
                 await self._one(server.stored)
 
     async def run(self, stop: asyncio.Event) -> None:

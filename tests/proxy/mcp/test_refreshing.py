@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from policies.documents import McpServer, parse
 from proxy.mcp.primitive import Primitive
-from proxy.mcp.refreshing import SPACE
+from proxy.mcp.refreshing import SPACE, lives_here
 from store import opening
 from tests.proxy.mcp.house import House, Scripted, house, policy, rule, tool
 
@@ -130,3 +131,36 @@ async def test_one_process_asks_for_all(shared: House) -> None:
         finally:
             await state.drop(SPACE, "leased")
             await store.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "here"),
+    [
+        ({"type": "mcp-server/echo"}, True),
+        (
+            {"type": "mcp-server/openapi", "openapi_spec_source": {"type": "inline", "spec": {}}},
+            True,
+        ),
+        (
+            {
+                "type": "mcp-server/openapi",
+                "openapi_spec_source": {
+                    "type": "remote",
+                    "url": "https://example.com/openapi.json",
+                },
+            },
+            False,
+        ),
+        ({"type": "mcp-server/remote"}, False),
+        ({"type": "mcp-server/virtual", "servers": []}, False),
+    ],
+)
+async def test_a_start_waits_for_nobody_elses_address(fields: dict[str, Any], here: bool) -> None:
+    url = (
+        {}
+        if fields["type"] in ("mcp-server/echo", "mcp-server/virtual")
+        else {"url": "https://a.b"}
+    )
+    document = parse({"name": "one", **url, **fields})
+    assert isinstance(document, McpServer)
+    assert lives_here(document) is here
