@@ -30,7 +30,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.relay import free_port
+from bench.servers import free_port
 from bench.workload import Workload
 
 POLL_SECONDS = {"sqlite": 0.1, "mongodb": 0.2}

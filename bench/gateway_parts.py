@@ -1,4 +1,4 @@
-"""The gateway of `bench/relay.py`: the whole process of `gatewarden serve`, over an estate of 10,000 grants.
+"""The gateway of `bench/relay.py` and `bench/mcp.py`: the whole process of `gatewarden serve`, over an estate of 10,000 grants.
 
 The estate is committed through the change log like any other, then the process starts from it: feed,
 journal with fdatasync, shipping to the records store, metrics. Nothing is left out or stood in for.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,13 +73,7 @@ def estate(upstream: int) -> list[Document]:
 
 async def fill(changes: ChangeLog, upstream: int, pairs: int) -> list[tuple[str, str]]:
     """Commits the estate and its tokens; tokens with a model that each may use."""
-
-    async def commit(documents: list[Document]) -> None:
-        now = datetime.now(UTC)
-        change = Change("host", Source.HOST, "bench", tuple(documents))
-        await changes.commit(change, None, now)
-
-    await commit(estate(upstream))
+    await _commit(changes, estate(upstream))
     names = [f"model:acme{account}/m{n}" for account in range(ACCOUNTS) for n in range(MODELS)]
     found: list[tuple[str, str]] = []
     credentials: list[Document] = []
@@ -96,8 +90,13 @@ async def fill(changes: ChangeLog, upstream: int, pairs: int) -> list[tuple[str,
         if usable and len(found) < pairs:
             model = usable[number % len(usable)].removeprefix("model:")
             found.append((minted.secret, model))
-    await commit(credentials)
+    await _commit(changes, credentials)
     return found
+
+
+async def _commit(changes: ChangeLog, documents: list[Document]) -> None:
+    change = Change("host", Source.HOST, "bench", tuple(documents))
+    await changes.commit(change, None, datetime.now(UTC))
 
 
 def _email(number: int) -> str:
@@ -105,8 +104,14 @@ def _email(number: int) -> str:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, port: int, upstream: int, pairs: int) -> AsyncIterator[None]:
-    """Serves on `port` while the block runs. Writes `pairs.json` into `folder`."""
+async def gateway(
+    folder: Path,
+    port: int,
+    upstream: int,
+    pairs: int,
+    more: Sequence[dict[str, object]] = (),
+) -> AsyncIterator[None]:
+    """Serves on `port` while the block runs, with `more` documents. Writes `pairs.json` into `folder`."""
     settings = Settings(
         data=folder,
         port=port,
@@ -116,6 +121,8 @@ async def gateway(folder: Path, port: int, upstream: int, pairs: int) -> AsyncIt
     keys = keys_of(settings)
     async with on_host(settings) as changes:
         usable = await fill(changes, upstream, pairs)
+        if more:
+            await _commit(changes, [parse(document) for document in more])
     (folder / "pairs.json").write_text(json.dumps(usable))
     places = Places(settings.data)
     async with (

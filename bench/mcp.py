@@ -12,25 +12,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import gc
 import json
 import os
 import platform
 import re
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from bench.relay import THRESHOLDS, Server, free_port
+from bench.servers import (
+    Roles,
+    Server,
+    Upstream,
+    add_arguments,
+    end,
+    hold,
+    launch,
+    run_role,
+    serve_relay,
+)
 
 TOOLS = 500
 VISIBLE = 40
@@ -91,27 +94,15 @@ RESULTS = {
 # --- the servers ----------------------------------------------------------------------------------------
 
 
-class Upstream(asyncio.Protocol):
-    """An MCP server of both generations that answers as fast as Python can."""
+class McpUpstream(Upstream):
+    """A server of both generations."""
 
     numbers = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.buffer = b""
+    def answer(self, head: bytes, body: bytes) -> None:
+        self.transport.write(self.reply(head, body))
 
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
-            head = self.buffer[:end]
-            found = re.search(rb"content-length: *(\d+)", head, re.I)
-            total = end + 4 + (int(found[1]) if found else 0)
-            if len(self.buffer) < total:
-                return
-            body, self.buffer = self.buffer[end + 4 : total], self.buffer[total:]
-            self.transport.write(self.answer(head, body))
-
-    def answer(self, head: bytes, body: bytes) -> bytes:
+    def reply(self, head: bytes, body: bytes) -> bytes:
         if head.startswith(b"GET"):
             return b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n"
         if not head.startswith(b"POST"):
@@ -126,8 +117,8 @@ class Upstream(asyncio.Protocol):
         )
         more = b""
         if message["method"] == "initialize":
-            Upstream.numbers += 1
-            more = b"mcp-session-id: upstream-%d\r\n" % Upstream.numbers
+            McpUpstream.numbers += 1
+            more = b"mcp-session-id: upstream-%d\r\n" % McpUpstream.numbers
         return (
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b"
             % (more, len(answer), answer)
@@ -135,55 +126,18 @@ class Upstream(asyncio.Protocol):
 
 
 async def serve_upstream(port: int, options: argparse.Namespace) -> None:
-    await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
+    await asyncio.get_running_loop().create_server(McpUpstream, "127.0.0.1", port)
 
 
 async def serve_bare(port: int, options: argparse.Namespace) -> None:
-    """The relay that one would write: no authentication, no policy, no record, no filter."""
-    import aiohttp
-    from aiohttp import web
-
-    drop = {"host", "connection", "content-length", "transfer-encoding", "authorization"}
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
-    )
-    url = f"http://127.0.0.1:{options.upstream}/mcp"
-
-    async def relay(request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in drop}
-        async with session.request(request.method, url, data=body, headers=headers) as answer:
-            passed = {k: v for k, v in answer.headers.items() if k.lower() not in drop}
-            return web.Response(status=answer.status, body=await answer.read(), headers=passed)
-
-    app = web.Application(client_max_size=4 << 20)
-    app.router.add_route("*", f"/mcp/{NAME}", relay)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-
-
-_held = contextlib.AsyncExitStack()  # keeps the gateway running until the process is killed
+    await serve_relay(port, f"/mcp/{NAME}", f"http://127.0.0.1:{options.upstream}/mcp")
 
 
 async def serve_gateway(port: int, options: argparse.Namespace) -> None:
     """The whole process, as `gatewarden serve` runs it, over the estate of `bench/relay.py` and a server."""
     from bench.gateway_parts import CALLERS as PEOPLE
-    from bench.gateway_parts import KEY, fill
-    from conf.settings import Settings, UpstreamSettings
-    from policies.change import Change, Source
-    from policies.documents import parse
-    from proxy import shipping
-    from proxy.app import keys_of, on_host, running
-    from proxy.host import Places
+    from bench.gateway_parts import gateway
 
-    folder = Path(options.folder)
-    settings = Settings(
-        data=folder,
-        port=port,
-        upstream=UpstreamSettings(allow_private=("127.0.0.0/8",), secret_env=(f"{KEY}=*",)),
-    )
-    keys = keys_of(settings)
     documents: list[dict[str, object]] = [
         {
             "type": "mcp-server/remote",
@@ -212,50 +166,14 @@ async def serve_gateway(port: int, options: argparse.Namespace) -> None:
             ],
         },
     ]
-    async with on_host(settings) as changes:
-        usable = await fill(changes, options.upstream, CALLERS)
-        change = Change("host", Source.HOST, "bench", tuple(parse(one) for one in documents))
-        await changes.commit(change, None, datetime.now(UTC))
-    (folder / "tokens.json").write_text(json.dumps([token for token, _ in usable]))
-    places = Places(settings.data)
-    await _held.enter_async_context(
-        shipping.kept(places.journal, places.records, settings.log_level)
-    )
-    await _held.enter_async_context(running(settings, keys, ships=False))
+    await hold(gateway(Path(options.folder), port, options.upstream, CALLERS, documents))
 
 
-ROLES: dict[str, Callable[[int, argparse.Namespace], Coroutine[Any, Any, None]]] = {
+ROLES: Roles = {
     "upstream": serve_upstream,
     "bare": serve_bare,
     "gateway": serve_gateway,
 }
-
-
-async def run_role(options: argparse.Namespace) -> None:
-    await ROLES[options.role](options.port, options)
-    if options.role != "gateway":  # which does it itself
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*THRESHOLDS)
-    print("ready", os.getpid(), flush=True)
-    await asyncio.Event().wait()
-
-
-def launch(role: str, name: str, loop: str, **more: object) -> Server:
-    """Starts a server and waits until it is ready."""
-    port = free_port()
-    command = [sys.executable, "-m", "bench.mcp", "--role", role, "--port", str(port)]
-    command += ["--loop", loop]
-    for key, value in more.items():
-        command += [f"--{key}", str(value)]
-    environment = {**os.environ, "GATEWARDEN_SECRET_BENCH": "sk-bench"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-    assert process.stdout is not None
-    while (text := process.stdout.readline()) and not text.startswith(b"ready"):
-        pass  # the gateway logs before it is ready
-    if not text:
-        raise SystemExit(f"{name} did not start")
-    return Server(name, port, process)
 
 
 # --- the client -----------------------------------------------------------------------------------------
@@ -416,26 +334,19 @@ async def memory(server: Server, tokens: list[str], sessions: int) -> tuple[floa
             clients.append(client)
 
     await begin(WARM)
-    before = rss(server)
+    before = server.rss()
     await begin(sessions)
-    idle = rss(server)
+    idle = server.rss()
     streams = []
     for client in clients[WARM:]:
         stream = Client(server, client.token, client.path, client.session)
         await stream.connect()
         await stream.listen()
         streams.append(stream)
-    after = rss(server)
+    after = server.rss()
     for client in [*clients, *streams]:
         client.writer.close()
     return (idle - before) / sessions, (after - idle) / sessions
-
-
-def rss(server: Server) -> int:
-    """Resident memory in KiB."""
-    text = Path(f"/proc/{server.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", text)
-    return int(found[1]) if found else 0
 
 
 async def until_known(server: Server, token: str) -> None:
@@ -467,16 +378,17 @@ def compare(loop: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     running: list[Server] = []
 
     def start(role: str, name: str, **more: object) -> Server:
-        running.append(launch(role, name, loop, **more))
+        # The gateway sets the collector itself.
+        tuned = role != "gateway"
+        running.append(launch("bench.mcp", role, name, loop, tuned, **more))
         return running[-1]
 
     try:
         direct = start("upstream", "direct")
         bare = start("bare", "bare", upstream=direct.port)
         data = folder / loop
-        data.mkdir()
         gateway = start("gateway", "gateway", upstream=direct.port, folder=data)
-        tokens: list[str] = json.loads((data / "tokens.json").read_text())
+        tokens = [token for token, _ in json.loads((data / "pairs.json").read_text())]
         asyncio.run(until_known(gateway, tokens[0]))
         single = asyncio.run(
             one_after_the_other([direct, bare, gateway], tokens[0], options.rounds, options.each)
@@ -491,9 +403,7 @@ def compare(loop: str, options: argparse.Namespace, folder: Path) -> dict[str, A
                     parallel[server.name].append(got)
         return report(loop, options.sessions, single, parallel, kept, fdatasync(data))
     finally:
-        for server in running:
-            server.process.send_signal(signal.SIGKILL)
-            server.process.wait()
+        end(running)
 
 
 def report(
@@ -546,19 +456,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one parallel slice")
     parser.add_argument("--loops", default="uvloop")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--loop", default="asyncio", help=argparse.SUPPRESS)
-    parser.add_argument("--upstream", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
+    add_arguments(parser, ROLES)
     options = parser.parse_args()
     if options.role:
-        if options.loop == "uvloop":
-            import uvloop
-
-            uvloop.run(run_role(options))
-        else:
-            asyncio.run(run_role(options))
+        run_role(ROLES, options)
         return
     print(
         f"{platform.python_version()}, {os.cpu_count()} cores, {TOOLS} tools, {VISIBLE} visible, "

@@ -12,29 +12,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import gc
 import importlib.util
 import json
 import os
 import platform
 import re
 import shutil
-import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bench import litellm_side
+from bench.servers import (
+    Roles,
+    Server,
+    Upstream,
+    add_arguments,
+    end,
+    free_port,
+    hold,
+    launch,
+    run_role,
+    serve_relay,
+)
 
 PAIRS = 64  # (token, model) pairs that the load goes through
-THRESHOLDS = (20_000, 20, 50)  # as `authz/collector.py` sets them for the gateway
+PATH = "/v1/chat/completions"
 CHUNKS = 5
 ANSWER = json.dumps(
     {
@@ -94,30 +101,19 @@ def request_headers(token: str) -> dict[str, str]:
 # --- the servers ----------------------------------------------------------------------------------------
 
 
-class Upstream(asyncio.Protocol):
-    """Answers a POST as fast as Python can; a stream sends its first event after `delay` seconds."""
+class Completions(Upstream):
+    """Answers a POST; a stream sends its first event after `delay` seconds."""
 
     delay = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop has a class of its own
-        self.buffer = b""
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
-            found = re.search(rb"content-length: *(\d+)", self.buffer[:end], re.I)
-            total = end + 4 + (int(found[1]) if found else 0)
-            if len(self.buffer) < total:
-                return
-            body, self.buffer = self.buffer[end + 4 : total], self.buffer[total:]
-            if b'"stream": true' in body or b'"stream":true' in body:
-                asyncio.get_running_loop().call_later(self.delay, self.stream)
-            else:
-                self.transport.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-                    % (len(ANSWER), ANSWER)
-                )
+    def answer(self, head: bytes, body: bytes) -> None:
+        if b'"stream": true' in body or b'"stream":true' in body:
+            asyncio.get_running_loop().call_later(self.delay, self.stream)
+        else:
+            self.transport.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (len(ANSWER), ANSWER)
+            )
 
     def stream(self) -> None:
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -126,68 +122,27 @@ class Upstream(asyncio.Protocol):
 
 
 async def serve_upstream(port: int, options: argparse.Namespace) -> None:
-    Upstream.delay = options.delay
-    await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
+    Completions.delay = options.delay
+    await asyncio.get_running_loop().create_server(Completions, "127.0.0.1", port)
 
 
 async def serve_bare(port: int, options: argparse.Namespace) -> None:
-    """The relay that one would write: no authentication, no policy, no record."""
-    import aiohttp
-    from aiohttp import web
-
-    drop = {"host", "connection", "content-length", "transfer-encoding", "authorization"}
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
-    )
-    base = f"http://127.0.0.1:{options.upstream}"
-
-    async def relay(request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in drop}
-        headers["Authorization"] = "Bearer sk-bench"
-        async with session.post(base + request.path, data=body, headers=headers) as answer:
-            passed = {k: v for k, v in answer.headers.items() if k.lower() not in drop}
-            if answer.content_type == "text/event-stream":
-                response = web.StreamResponse(status=answer.status, headers=passed)
-                await response.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
-                await response.write_eof()
-                return response
-            return web.Response(status=answer.status, body=await answer.read(), headers=passed)
-
-    app = web.Application(client_max_size=32 << 20)
-    app.router.add_post("/v1/chat/completions", relay)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-
-
-_held = contextlib.AsyncExitStack()  # keeps the gateway running until the process is killed
+    url = f"http://127.0.0.1:{options.upstream}{PATH}"
+    await serve_relay(port, PATH, url, Authorization="Bearer sk-bench")
 
 
 async def serve_gateway(port: int, options: argparse.Namespace) -> None:
     """The whole process, as `gatewarden serve` runs it; it also sets the collector itself."""
     from bench.gateway_parts import gateway
 
-    await _held.enter_async_context(gateway(Path(options.folder), port, options.upstream, PAIRS))
+    await hold(gateway(Path(options.folder), port, options.upstream, PAIRS))
 
 
-ROLES: dict[str, Callable[[int, argparse.Namespace], Coroutine[Any, Any, None]]] = {
+ROLES: Roles = {
     "upstream": serve_upstream,
     "bare": serve_bare,
     "gateway": serve_gateway,
 }
-
-
-async def run_role(options: argparse.Namespace) -> None:
-    await ROLES[options.role](options.port, options)
-    if options.tuned:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*THRESHOLDS)
-    print("ready", os.getpid(), flush=True)
-    await asyncio.Event().wait()
 
 
 # --- the load -------------------------------------------------------------------------------------------
@@ -202,52 +157,12 @@ class Slice:
 
 
 @dataclass
-class Server:
-    name: str
-    port: int
-    process: subprocess.Popen[bytes]
+class Measured(Server):
     pairs: list[tuple[str, str]] = field(
         default_factory=list
     )  # where it takes none of the gateway's
     slices: list[Slice] = field(default_factory=list)
     first_byte: list[float] = field(default_factory=list)  # ms
-
-    def rss(self) -> int:
-        """Resident memory in MB."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", text)
-        return int(found[1]) // 1024 if found else 0
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def launch(role: str, name: str, loop: str, tuned: bool, **more: object) -> Server:
-    """Starts a server and waits until it says that it is ready, with the pid that serves."""
-    port = free_port()
-    command = [sys.executable, "-m", "bench.relay", "--role", role]
-    command += ["--port", str(port), "--loop", loop]
-    command += ["--tuned"] if tuned else []
-    for key, value in more.items():
-        command += [f"--{key}", str(value)]
-    environment = {**os.environ, "GATEWARDEN_SECRET_BENCH": "sk-bench"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-    assert process.stdout is not None
-    line: list[bytes] = []
-    while not line or line[0] != b"ready":  # the gateway logs before it is ready
-        text = process.stdout.readline()
-        if not text:
-            break
-        line = text.split()
-    if line != [b"ready", str(process.pid).encode()]:
-        raise SystemExit(f"{name} did not start")
-    return Server(name, port, process)
 
 
 LUA = """
@@ -260,7 +175,7 @@ end
 
 
 def wrk(
-    server: Server, pairs: list[tuple[str, str]], seconds: float, callers: int, folder: Path
+    server: Measured, pairs: list[tuple[str, str]], seconds: float, callers: int, folder: Path
 ) -> Slice:
     script = folder / f"load-{server.port}.lua"
     if not script.exists():
@@ -294,7 +209,7 @@ def _ms(text: str, percentile: str) -> float:
 
 
 async def python_load(
-    server: Server, pairs: list[tuple[str, str]], seconds: float, callers: int
+    server: Measured, pairs: list[tuple[str, str]], seconds: float, callers: int
 ) -> Slice:
     """The same load from this process; it shares the machine's cores, so rates are lower."""
     requests = [raw_request(token, request_body(model)) for token, model in pairs]
@@ -331,7 +246,7 @@ def raw_request(token: str, body: bytes) -> bytes:
     return f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def first_bytes(server: Server, pairs: list[tuple[str, str]], count: int) -> list[float]:
+async def first_bytes(server: Measured, pairs: list[tuple[str, str]], count: int) -> list[float]:
     """Milliseconds to the first event of `count` streams, one after the other on one connection."""
     found = []
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -351,29 +266,27 @@ async def first_bytes(server: Server, pairs: list[tuple[str, str]], count: int) 
 
 def compare(loop: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One table: every server on one kind of loop."""
-    running: list[Server] = []
+    running: list[Measured] = []
     try:
         return measure(loop, options, folder, running)
     finally:
-        for server in running:
-            server.process.send_signal(signal.SIGKILL)
-            server.process.wait()
+        end(running)
 
 
 def measure(
-    loop: str, options: argparse.Namespace, folder: Path, running: list[Server]
+    loop: str, options: argparse.Namespace, folder: Path, running: list[Measured]
 ) -> dict[str, Any]:
     """As `compare`; puts every server that it starts into `running`."""
 
-    def start(role: str, name: str, loop: str, tuned: bool, **more: object) -> Server:
-        server = launch(role, name, loop, tuned, **more)
-        running.append(server)
-        return server
+    def start(role: str, name: str, loop: str, tuned: bool, **more: object) -> Measured:
+        started = launch("bench.relay", role, name, loop, tuned, **more)
+        running.append(Measured(started.name, started.port, started.process))
+        return running[-1]
 
-    def start_litellm(upstream: Server, home: Path) -> Server:
+    def start_litellm(upstream: Measured, home: Path) -> Measured:
         port = free_port()
         process, pairs = litellm_side.start(options.litellm, port, upstream.port, home)
-        running.append(Server("litellm", port, process, pairs))
+        running.append(Measured("litellm", port, process, pairs))
         return running[-1]
 
     upstream = start("upstream", "upstream", options.fast_loop, True)
@@ -421,7 +334,7 @@ def read_pairs(folder: Path) -> list[tuple[str, str]]:
     return [(token, model) for token, model in json.loads((folder / "pairs.json").read_text())]
 
 
-def report(loop: str, servers: list[Server]) -> dict[str, Any]:
+def report(loop: str, servers: list[Measured]) -> dict[str, Any]:
     gateway = next(server for server in servers if server.name == "gateway")
     table: dict[str, Any] = {"loop": loop, "servers": {}, "ratios": {}}
     print(
@@ -433,7 +346,7 @@ def report(loop: str, servers: list[Server]) -> dict[str, Any]:
             "p50": statistics.median(item.p50 for item in server.slices),
             "p99": statistics.median(item.p99 for item in server.slices),
             "first_byte": statistics.median(server.first_byte) if server.first_byte else None,
-            "rss": server.rss(),
+            "rss": server.rss() // 1024,
             "failed": sum(item.failed for item in server.slices),
             "slices": [asdict(item) for item in server.slices],
         }
@@ -464,22 +377,12 @@ def main() -> None:
     parser.add_argument("--python-load", action="store_true", help="do not use wrk")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--litellm", default=os.environ.get("BENCH_LITELLM", ""), metavar="PATH")
-    parser.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--loop", default="asyncio", help=argparse.SUPPRESS)
-    parser.add_argument("--upstream", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--delay", type=float, default=0.0, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--tuned", action="store_true", help=argparse.SUPPRESS)
+    add_arguments(parser, ROLES)
     options = parser.parse_args()
     has_uvloop = importlib.util.find_spec("uvloop") is not None
     if options.role:
-        if options.loop == "uvloop":
-            import uvloop
-
-            uvloop.run(run_role(options))
-        else:
-            asyncio.run(run_role(options))
+        run_role(ROLES, options)
         return
     options.litellm = litellm_side.find(options.litellm)
     options.fast_loop = "uvloop" if has_uvloop else "asyncio"

@@ -23,7 +23,9 @@ class Direction(StrEnum):
 
 
 class Shape(StrEnum):
-    START = "start"  # initialize, server/discover: never refused by policy, capabilities stripped
+    # initialize, server/discover: no policy refuses it (a client that cannot start does not show why);
+    # capabilities are stripped
+    START = "start"
     CALL = "call"  # one thing, run: tools/call, prompts/get
     READ = "read"  # one thing, read: resources
     LIST = "list"  # filtered to what the caller could use
@@ -65,11 +67,6 @@ class Rule:
     capability: str | None = None
     target: Target = Target.NONE
     durable_before: bool = False
-
-    @property
-    def never_refused(self) -> bool:
-        """Whether no policy may refuse it: a client that cannot start does not show why."""
-        return self.shape is Shape.START
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver
 
-from policies.documents import Document, ProviderAccount, parse
+from policies.change import DocumentChange, Entry, Source
+from policies.documents import Document, ProviderAccount, dump, parse
 from proxy.catalogue import Catalogue
 from proxy.guard import Guard
 from proxy.outbound import Client, Limits
@@ -36,6 +37,27 @@ KEYS = {
 @dataclass(frozen=True)
 class Snapshot:
     documents: tuple[Document, ...]
+
+
+def entry(*changes: tuple[tuple[str, str], Document | None]) -> Entry:
+    """A change of documents after such a snapshot; None takes one away."""
+    return Entry(
+        epoch=2,
+        at=NOW,
+        actor="host",
+        source=Source.HOST,
+        request_id="r",
+        comment="",
+        documents=tuple(
+            DocumentChange(key, None, None if after is None else dump(after), 2)
+            for key, after in changes
+        ),
+        added=(),
+        removed=(),
+        digest="",
+        previous="",
+        hash="",
+    )
 
 
 def account(kind: str, name: str = "acme", **fields: Any) -> ProviderAccount:

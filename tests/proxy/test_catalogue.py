@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from policies.change import DocumentChange, Entry, Source
-from policies.documents import Document, ProviderAccount, User, dump
+from policies.documents import Document, ProviderAccount, User
 from proxy.catalogue import Catalogue, parse_base
 from proxy.providers import PROVIDERS
 from proxy.providers.base import Dialect, UpstreamMisconfigured
-from tests.peers.estate import KEY, Snapshot, account
-
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
+from tests.peers.estate import KEY, Snapshot, account, entry
 
 
 def model(name: str, model_id: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -36,26 +32,6 @@ def catalogue(*documents: Document) -> Catalogue:
     made = Catalogue()
     made.load(Snapshot(documents))
     return made
-
-
-def entry(*changes: tuple[tuple[str, str], Document | None]) -> Entry:
-    return Entry(
-        epoch=2,
-        at=NOW,
-        actor="host",
-        source=Source.HOST,
-        request_id="r",
-        comment="",
-        documents=tuple(
-            DocumentChange(key, None, None if after is None else dump(after), 2)
-            for key, after in changes
-        ),
-        added=(),
-        removed=(),
-        digest="",
-        previous="",
-        hash="",
-    )
 
 
 def put(document: Document) -> tuple[tuple[str, str], Document | None]:

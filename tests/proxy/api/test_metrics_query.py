@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,6 @@ from store.aggregating import columns_at
 from tests.proxy.api.records_kit import RULES, SINCE, UNTIL, Archive, archive_on
 
 PATH = "/metrics/query"
-
-
-@pytest.fixture(params=["sqlite", "mongo"])
-async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
-    uri = request.getfixturevalue("mongo_uri") if request.param == "mongo" else ""
-    async with archive_on(tmp_path, uri) as made:
-        yield made
-
-
-@pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncIterator[Archive]:
-    async with archive_on(tmp_path) as made:
-        yield made
 
 
 async def ask(archive: Archive, who: str, path: str = PATH, **body: Any) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,23 +13,10 @@ import pytest
 from proxy.api import records_export
 from proxy.api.records_reading import Lines
 from proxy.export_forms import DECISIONS, REQUESTS
-from tests.proxy.api.records_kit import READERS, Archive, archive_on, asked
+from tests.proxy.api.records_kit import READERS, Archive, asked
 from tests.proxy.test_parquet import read as read_parquet
 
 EXPORT = "/requests/export"
-
-
-@pytest.fixture(params=["sqlite", "mongo"])
-async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
-    uri = request.getfixturevalue("mongo_uri") if request.param == "mongo" else ""
-    async with archive_on(tmp_path, uri) as made:
-        yield made
-
-
-@pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncIterator[Archive]:
-    async with archive_on(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,22 +13,9 @@ import pytest
 
 from proxy import tails
 from proxy.api import records_tail
-from tests.proxy.api.records_kit import Archive, archive_on
+from tests.proxy.api.records_kit import Archive
 
 Event = tuple[str, Any]
-
-
-@pytest.fixture(params=["sqlite", "mongo"])
-async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
-    uri = request.getfixturevalue("mongo_uri") if request.param == "mongo" else ""
-    async with archive_on(tmp_path, uri) as made:
-        yield made
-
-
-@pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncIterator[Archive]:
-    async with archive_on(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from authz.conditions import Context
 from authz.keys import stamp_of
@@ -22,19 +19,6 @@ from store.request_records import Payload
 from store.sealed import Sealer
 from tests.proxy.api.records_kit import READERS, SINCE, UNTIL, Archive, archive_on, asked
 from tests.proxy.api.stack import SEALING
-
-
-@pytest.fixture(params=["sqlite", "mongo"])
-async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
-    uri = request.getfixturevalue("mongo_uri") if request.param == "mongo" else ""
-    async with archive_on(tmp_path, uri) as made:
-        yield made
-
-
-@pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncIterator[Archive]:
-    async with archive_on(tmp_path) as made:
-        yield made
 
 
 def principal(archive: Archive, who: str) -> Principal:

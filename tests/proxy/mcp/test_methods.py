@@ -175,7 +175,7 @@ def test_each_method_in_each_place_is_as_written_or_denied(
 
 
 def test_only_the_start_is_never_refused_and_only_a_call_of_a_tool_waits_for_the_disk() -> None:
-    started = {key[3] for key, held in TABLE.items() if held.never_refused}
+    started = {key[3] for key, held in TABLE.items() if held.shape is Shape.START}
     assert started == {"initialize", "server/discover"}
     assert {key[3] for key, held in TABLE.items() if held.durable_before} == {"tools/call"}
 

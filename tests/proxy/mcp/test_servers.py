@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from authz.rows import Row
-from policies.change import Change, DocumentChange, Entry, Source
-from policies.documents import Document, McpCatalogue, dump, parse
+from policies.change import Change, Source
+from policies.documents import Document, McpCatalogue, parse
 from policies.estate import Estate
 from policies.loader import shipped
 from policies.mcp_catalogue import EntryState, merged
 from policies.planning import plan
 from proxy.mcp.primitive import Primitive
 from proxy.mcp.servers import Servers
-from tests.peers.estate import Snapshot
-
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
+from tests.peers.estate import Snapshot, entry
 
 
 def remote(name: str, **fields: Any) -> Document:
@@ -32,26 +29,6 @@ def virtual(name: str, *parts: str) -> Document:
 def catalogue(name: str, *tools: str, **more: list[dict[str, str]]) -> McpCatalogue:
     found = {"tool": [{"name": tool} for tool in tools], **more}
     return merged(name, None, found).catalogue
-
-
-def entry(*changes: tuple[tuple[str, str], Document | None]) -> Entry:
-    return Entry(
-        epoch=2,
-        at=NOW,
-        actor="host",
-        source=Source.HOST,
-        request_id="r",
-        comment="",
-        documents=tuple(
-            DocumentChange(key, None, None if after is None else dump(after), 2)
-            for key, after in changes
-        ),
-        added=(),
-        removed=(),
-        digest="",
-        previous="",
-        hash="",
-    )
 
 
 def servers(*documents: Document) -> Servers:
