@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
+from operator import itemgetter
+from typing import TypeVar
 
 from authz.collector import paused
 from authz.conditions import decode
 from authz.enforcer import Enforcer
 from authz.errors import InvalidRow
-from authz.rows import ARITY, Row, digest_after, digest_of, digest_sum
+from authz.rows import (
+    ARITY,
+    Row,
+    digest_after,
+    digest_of,
+    digest_of_texts,
+    digest_sum,
+    flat_rows,
+)
 from authz.table import Table
 
+T = TypeVar("T")
 _BATCH = 4096
+_WIDTH = {ptype: count + 1 for ptype, count in ARITY.items()}  # with the type itself
+_values = itemgetter(slice(1, None))
 _COPIED_FOR_A_ROW = 100  # copying so many entries takes as long as taking one row
 
 
@@ -52,6 +65,21 @@ class Delta:
         Raises:
             InvalidRow, InvalidCondition: a row cannot be taken.
         """
+        self._load(
+            ([(ptype, *values) for ptype, values in part], digest_sum(part))
+            for part in _parts(rows)
+        )
+
+    def load_texts(self, texts: Iterable[str]) -> None:
+        """The same from the texts of the rows, as the log holds them.
+
+        Raises:
+            InvalidRow, InvalidCondition: a row cannot be taken.
+        """
+        self._load((flat_rows(part), digest_of_texts(part)) for part in _parts(texts))
+
+    def _load(self, parts: Iterable[tuple[list[tuple[str, ...]], int]]) -> None:
+        """Takes parts: the type of each row with its values, and the sum of their digests."""
         enforcer = self.enforcer
         bulk: dict[str, Callable[[Iterable[tuple[str, ...]]], None]] = {
             "p": enforcer.index.load,
@@ -60,23 +88,23 @@ class Delta:
             "g2": enforcer.objects.load,
             "g3": enforcer.actions.load,
         }
-        waiting: dict[str, list[tuple[str, ...]]] = {ptype: [] for ptype in bulk}
-        digest = 0
-        source = iter(rows)
+        waiting: dict[str, list[tuple[str, ...]]] = {ptype: [] for ptype in ARITY}
+        digest = self.digest
         with paused():
-            while chunk := list(islice(source, _BATCH)):
-                _check(chunk)
-                digest += digest_sum(chunk)
-                for ptype, values in chunk:
-                    if (batch := waiting.get(ptype)) is not None:
-                        batch.append(values)
-                    else:
-                        self._add[ptype](*values)
+            for part, share in parts:
+                digest += share
+                for row in part:
+                    if len(row) != _WIDTH.get(row[0]):
+                        raise InvalidRow(_misshapen(row[0], len(row) - 1))
+                    waiting[row[0]].append(row)
                 for ptype, batch in waiting.items():
-                    if batch:
-                        bulk[ptype](batch)
-                        batch.clear()
-        self.digest = digest_after(self.digest + digest, (), ())
+                    if take := bulk.get(ptype):
+                        take(map(_values, batch))
+                    else:
+                        for values in map(_values, batch):
+                            self._add[ptype](*values)
+                    batch.clear()
+        self.digest = digest_after(digest, (), ())
 
     def apply(self, added: list[Row], removed: list[Row]) -> None:
         """One synchronous step. What may fail comes first, and is undone when it does.
@@ -182,4 +210,14 @@ class Staged:
 def _check(rows: Iterable[Row]) -> None:
     for ptype, values in rows:
         if len(values) != ARITY.get(ptype):
-            raise InvalidRow(f"a row of type `{ptype}` cannot have {len(values)} values")
+            raise InvalidRow(_misshapen(ptype, len(values)))
+
+
+def _misshapen(ptype: str, count: int) -> str:
+    return f"a row of type `{ptype}` cannot have {count} values"
+
+
+def _parts(items: Iterable[T]) -> Iterator[list[T]]:
+    source = iter(items)
+    while part := list(islice(source, _BATCH)):
+        yield part

@@ -94,6 +94,18 @@ class Engine:
         engine._moved_to(epoch)
         return engine
 
+    @classmethod
+    def load_texts(cls, model_text: str, texts: Iterable[str], epoch: int) -> Engine:
+        """The same from the texts of the rows. Its digest is that of the texts: compare it with the log's.
+
+        Raises:
+            AuthzError: an unusable model. InvalidRow, InvalidCondition: a row cannot be taken.
+        """
+        engine = cls(model_text)
+        engine._delta.load_texts(texts)
+        engine._moved_to(epoch)
+        return engine
+
     # --- questions ----------------------------------------------------------------------------------
 
     def decide(self, asker: Asker, action: str, resource: str, context: Context) -> Decision:

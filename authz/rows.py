@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -57,8 +57,25 @@ def row(ptype: str, *values: str) -> Row:
     return Row(ptype, values)
 
 
-# Byte for byte what `Row.text` gives (tested), at a tenth of its price: a start digests a million rows.
+# Byte for byte what `Row.text` gives (tested), at a tenth of its price.
 _encode = msgspec.json.Encoder().encode_lines
+_decode = msgspec.json.Decoder(list[tuple[str, ...]]).decode
+
+
+def flat_rows(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Rows from their canonical texts: the type of each, and its values.
+
+    Raises:
+        InvalidRow: a text is not that of one row.
+    """
+    try:
+        # In one go: at a million rows, a call of the decoder for each takes half a second more.
+        found = _decode(f"[{','.join(texts)}]")
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidRow("a text is not that of a row") from error
+    if len(found) != len(texts) or not all(found):
+        raise InvalidRow("a text is not that of one row")
+    return found
 
 
 def digest_of(item: Row) -> int:
@@ -68,10 +85,22 @@ def digest_of(item: Row) -> int:
 
 def digest_sum(rows: Iterable[Row]) -> int:
     """The sum of the digests of rows, not reduced."""
-    # Canonical JSON has no newline of its own, so that the rows can be written in one go.
-    lines = _encode([(ptype, *values) for ptype, values in rows]).split(b"\n")
+    return _digest_sum(_encode([(ptype, *values) for ptype, values in rows]))
+
+
+def digest_of_texts(texts: Iterable[str]) -> int:
+    """The same, from the texts of the rows: a text that is not canonical gives another sum.
+
+    Raises:
+        UnicodeEncodeError: a text has no UTF-8 form.
+    """
+    return _digest_sum("".join([f"{text}\n" for text in texts]).encode())
+
+
+def _digest_sum(lines: bytes) -> int:
+    # Canonical JSON has no newline of its own, so that rows can be written and told apart in one go.
     sha256, number = hashlib.sha256, int.from_bytes
-    return sum([number(sha256(line).digest(), "big") for line in lines[:-1]])
+    return sum([number(sha256(line).digest(), "big") for line in lines.split(b"\n")[:-1]])
 
 
 def digest_after(digest: int, added: Iterable[Row], removed: Iterable[Row]) -> int:

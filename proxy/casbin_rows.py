@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from authz.rows import DIGEST_MODULUS, Row, digest_text
+from authz.rows import DIGEST_MODULUS, Row, digest_of_texts, digest_text
 from authz.vocabulary import Kind
 from policies.casbin_export import CasbinPolicy, casbin_policy
 from store.entries import row_of
 from store.errors import LogDamaged
 from store.past import Moment
 from store.port import Store
-from store.rebuild import digest_of_text
 
 PAGE_BYTES: Final = 1024 * 1024  # so that nobody waits for one to be written as JSON
 PARTS: Final = ("readme", "model", "conditions", "policy")
@@ -102,7 +101,7 @@ class CasbinRows:
             def rows() -> Iterator[Row]:
                 nonlocal digest
                 for text in texts:
-                    digest += digest_of_text(text)
+                    digest += digest_of_texts((text,))
                     yield row_of(text)
 
             return casbin_policy(rows(), people=addresses), digest

@@ -15,10 +15,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Protocol
-
-import msgspec
 
 from authz.engine import Engine
 from authz.errors import AuthzError
@@ -32,7 +29,7 @@ from store.errors import LogDamaged, StoreError, StoreRestored, StoreTooNew
 from store.facts import decode_fact
 from store.memory import Revocation, revocation_of
 from store.port import Head, RawDocument, RawEntry, Store
-from store.rebuild import is_structural, rebuild
+from store.rebuild import rebuild, structure_of
 from store.remembering import Keeps, Remembering
 from store.resting import resting
 
@@ -42,8 +39,6 @@ POLL_SECONDS = 0.1
 STEP_ROWS = 1_000  # in one step (3 to 4 ms at a million grants); more are built aside, between turns of the loop
 _ENTRIES = 200  # read at once
 _LARGE_BODY = 200_000  # bytes of an entry that take some ms to read
-_TEXTS = 1_000  # of rows, decoded at once
-_rows_values = msgspec.json.Decoder(list[tuple[str, ...]]).decode
 _FAILED = "the log cannot be followed"  # for a reason that nobody expected; until a poll succeeds
 
 Alarm = Callable[[str], None]
@@ -137,7 +132,7 @@ class Feed:
         async with self._store.snapshot() as snapshot:
             head = snapshot.head
             built = await snapshot.rows(lambda texts: _build(self._model_text, texts, head.epoch))
-            if built is None or built.digest != head.digest:
+            if built is None or built.engine.digest != head.digest:
                 self.rebuilds += 1
                 self._alarm(f"the rows at epoch {head.epoch} do not match the log: rebuilt from it")
                 texts = await rebuild(self._store, head)
@@ -152,7 +147,7 @@ class Feed:
         # What a newer version wrote is not guessed at: the last entry says whether we may read it.
         for newest in await self._store.entries(head.epoch - 1, 1) if head.epoch else ():
             self.read(newest)
-        if built is None or built.digest != head.digest:
+        if built is None or built.engine.digest != head.digest:
             raise LogDamaged(f"the digest at epoch {head.epoch} is not what the log says")
         self.engine, self.structure = built.engine, built.structure
         self.names, self.head = names, head
@@ -393,27 +388,13 @@ def _known(entry: Entry) -> _Known:
 @dataclass(frozen=True, slots=True)
 class _Built:
     engine: Engine
-    digest: str
     structure: frozenset[Row]
 
 
 def _build(model_text: str, texts: Iterable[str], epoch: int) -> _Built | None:
-    """An engine of the rows with their digest; None if a row cannot be taken. Runs off the loop."""
-    structure: list[Row] = []
-
-    def rows() -> Iterator[Row]:
-        waiting = iter(texts)
-        while part := list(islice(waiting, _TEXTS)):
-            # In one go: at a million rows, a decoder's call for each takes half a second more.
-            for values in _rows_values(f"[{','.join(part)}]"):
-                row = Row(values[0], values[1:])
-                if is_structural(row):
-                    structure.append(row)
-                yield row
-
+    """An engine of the rows; None if a row cannot be taken. Runs off the loop."""
     try:
-        engine = Engine.load(model_text, rows(), epoch)
+        engine = Engine.load_texts(model_text, texts, epoch)
     except (AuthzError, ValueError, LookupError, TypeError):
         return None
-    # The engine's digest is that of every row it was given, so it need not be taken of the texts as well.
-    return _Built(engine, engine.digest, frozenset(structure))
+    return _Built(engine, structure_of(engine))

@@ -19,7 +19,7 @@ from authz.engine import Engine
 from authz.errors import GatewardenError
 from authz.vocabulary import Kind, make_id
 from policies.change import Entry
-from store.entries import decode, row_of
+from store.entries import decode
 from store.errors import LogDamaged, StoreError
 from store.port import Head, Store
 from store.provenance import header_at
@@ -126,8 +126,7 @@ class Past:
 
     async def _load(self, moment: Moment) -> Held:
         def consume(texts: Iterator[str]) -> Engine:
-            rows = [row_of(text) for text in texts]
-            return Engine.load(self._model_text, rows, moment.epoch)
+            return Engine.load_texts(self._model_text, texts, moment.epoch)
 
         with collector.paused():
             engine = await self._store.rows_at(moment.epoch, consume)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-
-from authz.rows import DIGEST_MODULUS, Row, digest_text
+from authz.engine import Engine
+from authz.rows import Row, digest_after, digest_text
 from policies.compile import DATA_TYPES
 from store.entries import decode
 from store.errors import LogDamaged
@@ -14,14 +13,10 @@ _ENTRIES = 200
 _STRUCTURAL = ("any:", "self:", "settings:", *(f"data:{data}/" for data in DATA_TYPES))
 
 
-def digest_of_text(text: str) -> int:
-    """The share of one row in the digest, from its canonical text."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-
-
-def is_structural(row: Row) -> bool:
-    """Whether no document asserts the row (`compile.STRUCTURE_ROWS`, of this version or an older)."""
-    return row.ptype == "g2" and row.values[0].startswith(_STRUCTURAL)
+def structure_of(engine: Engine) -> frozenset[Row]:
+    """The rows that no document asserts (`compile.STRUCTURE_ROWS`, of this version or an older)."""
+    links = engine.enforcer.objects.links()
+    return frozenset(Row("g2", link) for link in links if link[0].startswith(_STRUCTURAL))
 
 
 async def rebuild(store: Store, head: Head) -> list[str]:
@@ -41,13 +36,10 @@ async def rebuild(store: Store, head: Head) -> list[str]:
             entry = decode(one.epoch, one.hash, one.body)
             if (entry.epoch, entry.previous) != (at.epoch + 1, at.hash):
                 raise LogDamaged(f"entry {one.epoch} does not follow entry {at.epoch}")
-            for text in (row.text() for row in entry.removed):
-                rows.discard(text)
-                digest -= digest_of_text(text)
-            for text in (row.text() for row in entry.added):
-                rows.add(text)
-                digest += digest_of_text(text)
-            if digest_text(digest % DIGEST_MODULUS) != entry.digest:
+            digest = digest_after(digest, entry.added, entry.removed)
+            rows.difference_update(row.text() for row in entry.removed)
+            rows.update(row.text() for row in entry.added)
+            if digest_text(digest) != entry.digest:
                 raise LogDamaged(f"the digest of entry {one.epoch} is not that of its rows")
             at = Head(entry.epoch, entry.hash, entry.digest)
         if not raw:
