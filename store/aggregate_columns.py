@@ -1,10 +1,9 @@
 """Requests as columns: what figures are made of, for one piece of 4,096 places of the records store.
 
 A record is read once, when its piece is full; figures then never touch it again. Texts are numbered within
-the piece, so a test of a filter looks at each text once and not at each record, and it compares texts: there
-is no hash that could take one for another. Durations keep three digits, which is what a percentile needs.
-Metadata has a column a key; keys beyond the first so many, by which a caller could make columns without end,
-share one.
+the piece. Durations keep three digits, which is what a percentile needs. Metadata has a column a key; keys
+beyond the first so many, by which a caller could make columns without end, share one. Columns are read in
+`aggregate_pieces.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +14,10 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
-from authz import keys
-from authz.filters import Clause, Filter, Sense
 from authz.keys import Stamp
 from store.request_records import Row
 
@@ -35,75 +31,12 @@ AT: Final = "at"  # every piece has it
 PINNED: Final = "pin"
 CLAIMED: Final = "claim"
 UNKNOWN: Final = -1
+REST: Final = "*"  # the column of all other keys of a space
 _MOST_KEYS: Final = 32  # of pinned, and of claimed metadata, that have a column
-_REST: Final = "*"
 _FAILED: Final = frozenset({"error", "tool_error"})
-_PLAIN: Final = {
-    keys.plain(name, ""): name
-    for name in ("account", "method", "model", "outcome", "server", "status", "tool")
-}
 _SPLIT: Final = "\x1f"  # between the teams of a record; ids have no control characters
 _DIGITS: Final = 1000
 _WORTH: Final = 0.5
-
-Texts = Sequence[str | None]
-
-
-class Column(NamedTuple):
-    """One text a record: `texts[codes[place]]`; without codes the one text is that of all."""
-
-    texts: Texts
-    codes: bytes | array[int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The columns of some records, in the order of their places."""
-
-    columns: Mapping[str, bytes]
-    _read: dict[str, array[int]] = field(default_factory=dict, repr=False)
-    _said: dict[str, Column] = field(default_factory=dict, repr=False)
-
-    def numbers(self, name: str) -> array[int]:
-        """A column of numbers; a column that an older version did not write is unknown."""
-        found = self._read.get(name)
-        if found is None:
-            raw = self.columns.get(name)
-            if raw is None:
-                absent = UNKNOWN if name in DURATIONS else 0
-                found = array("q", [absent]) * self.size
-            else:
-                found = _unpacked_numbers(_whole_of(raw))
-            self._read[name] = found
-        return found
-
-    def texts(self, name: str) -> Column:
-        """A column of texts."""
-        found = self._said.get(name)
-        if found is None:
-            raw = self.columns.get(name)
-            found = Column([""], None) if raw is None else _unpacked_texts(_whole_of(raw))
-            self._said[name] = found
-        return found
-
-    def metadata(self, space: str, name: str) -> Column:
-        """What metadata says under a key, None where it does not say anything."""
-        raw = self.columns.get(f"{space}:{name}")
-        if raw is not None:
-            return _unpacked_texts(_whole_of(raw))
-        rest = self.columns.get(space + _REST)
-        if rest is None:
-            return Column([None], None)
-        said, codes = _unpacked_texts(_whole_of(rest))
-        return Column([json.loads(one or "{}").get(name) for one in said], codes)
-
-    @property
-    def size(self) -> int:
-        """How many records."""
-        return len(self.numbers(AT))
-
-
-# --- from records to columns -----------------------------------------------------------------------
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -219,7 +152,7 @@ def _metadata(space: str, said: Sequence[Mapping[str, str]]) -> dict[str, bytes]
     made = {f"{space}:{name}": _packed_texts([one.get(name) for one in said]) for name in own}
     if len(often) > len(own):
         rest = [{name: v for name, v in one.items() if name not in own} for one in said]
-        made[space + _REST] = _packed_texts([json.dumps(one, sort_keys=True) for one in rest])
+        made[space + REST] = _packed_texts([json.dumps(one, sort_keys=True) for one in rest])
     return made
 
 
@@ -241,10 +174,6 @@ def _packed_numbers(values: Sequence[int]) -> bytes:
     return _stored(raw)
 
 
-def _unpacked_numbers(raw: bytes) -> array[int]:
-    return _array(raw[:1].decode(), raw[1:])
-
-
 def _packed_texts(values: Sequence[str | None]) -> bytes:
     numbered: dict[str | None, int] = {}
     codes = array("H", [numbered.setdefault(value, len(numbered)) for value in values])
@@ -255,22 +184,10 @@ def _packed_texts(values: Sequence[str | None]) -> bytes:
     return _stored(len(head).to_bytes(4, "little") + head + tail)
 
 
-def _unpacked_texts(raw: bytes) -> Column:
-    end = 4 + int.from_bytes(raw[:4], "little")
-    texts: list[str | None] = msgspec.json.decode(raw[4:end])
-    if len(texts) <= 1:
-        return Column(texts or [""], None)
-    return Column(texts, raw[end:] if len(texts) <= 256 else _array("H", raw[end:]))
-
-
 def _stored(raw: bytes) -> bytes:
     """Compressed, unless that gains too little to be worth the time of each reading."""
     small = zlib.compress(raw, 1)
     return b"z" + small if len(small) < len(raw) * _WORTH else b"r" + raw
-
-
-def _whole_of(stored: bytes) -> bytes:
-    return zlib.decompress(stored[1:]) if stored[:1] == b"z" else stored[1:]
 
 
 def _bytes(values: array[int]) -> bytes:
@@ -278,136 +195,3 @@ def _bytes(values: array[int]) -> bytes:
         values = values[:]
         values.byteswap()
     return values.tobytes()
-
-
-def _array(typecode: str, raw: bytes) -> array[int]:
-    made = array(typecode, raw)
-    if sys.byteorder == "big":
-        made.byteswap()
-    return made
-
-
-# --- a filter on columns ---------------------------------------------------------------------------
-
-
-class Test(NamedTuple):
-    """Keys of a clause that one column answers: its texts among `wanted`, or any text if `present`."""
-
-    column: str
-    wanted: frozenset[str]
-    present: bool
-    metadata: str | None = None  # the key, if the column is PINNED or CLAIMED
-
-
-# Any of arms, each all of (sense, any of tests).
-Plan = tuple[tuple[tuple[Sense, tuple[Test, ...]], ...], ...]
-
-
-def plan(filter: Filter) -> Plan | None:
-    """The filter as tests of columns; None if it asks for what no column has."""
-    arms = []
-    for arm in filter.arms:
-        clauses = []
-        for clause in arm:
-            tests = _tests(clause)
-            if tests is None:
-                return None
-            clauses.append((clause.sense, tests))
-        arms.append(tuple(clauses))
-    return tuple(arms)
-
-
-def columns_of(plan: Plan) -> frozenset[str]:
-    """The names of the columns that a plan reads; of metadata also that of the rest."""
-    tests = [test for arm in plan for _, tests in arm for test in tests]
-    return frozenset(name for test in tests for name in names_of(test.column, test.metadata))
-
-
-def names_of(column: str, metadata: str | None) -> tuple[str, ...]:
-    """The stored columns that hold one column."""
-    return (column,) if metadata is None else (f"{column}:{metadata}", column + _REST)
-
-
-def _tests(clause: Clause) -> tuple[Test, ...] | None:
-    wanted: dict[tuple[str, str | None], set[str]] = {}
-    present: set[tuple[str, str | None]] = set()
-    for key in clause.keys:
-        read = _read(key)
-        if read is None:
-            return None
-        column, name, value = read
-        wanted.setdefault((column, name), set())
-        if value is None:
-            present.add((column, name))
-        else:
-            wanted[column, name].add(value)
-    return tuple(
-        Test(column, frozenset(values), (column, name) in present, name)
-        for (column, name), values in sorted(wanted.items(), key=str)
-    )
-
-
-def _read(key: str) -> tuple[str, str | None, str | None] | None:
-    """The column of a key, the metadata key if it is one, and the text; None for "any text"."""
-    if key == keys.HAS_TEAM:
-        return "teams", None, None
-    for space in (PINNED, CLAIMED):
-        if key.startswith(f"{space}["):
-            name, *value = json.loads(key.removeprefix(space))
-            return space, name, value[0] if value else None
-    for prefix, column in (
-        (keys.creator(""), "created_by"),
-        (keys.owner(""), "owner"),
-        (keys.team(""), "teams"),
-        *_PLAIN.items(),
-    ):
-        if key.startswith(prefix):
-            return column, None, key.removeprefix(prefix)
-    return None
-
-
-def mask(piece: Piece, plan: Plan, size: int) -> int:
-    """Which records pass: an integer of a byte a record, 1 for those that do, the first place lowest."""
-    every = int.from_bytes(b"\x01" * size, "little")
-    answered: dict[Test, int] = {}
-    found = 0
-    for arm in plan:
-        passed = every
-        for sense, tests in arm:
-            met = 0
-            for test in tests:
-                if test not in answered:
-                    answered[test] = _answer(piece, test, size, every)
-                met |= answered[test]
-            passed &= met if sense is Sense.HAS else every ^ met
-        found |= passed
-    return found
-
-
-def _answer(piece: Piece, test: Test, size: int, every: int) -> int:
-    if test.metadata is not None:
-        texts, codes = piece.metadata(test.column, test.metadata)
-    else:
-        texts, codes = piece.texts(test.column)
-    if test.present or test.column in ("teams", "status"):
-        flags = bytes([_passes(test, text) for text in texts])
-    else:  # the same for most columns, which may have thousands of texts
-        wanted = test.wanted - {""} if test.metadata is None else test.wanted
-        flags = bytes([text in wanted for text in texts])
-    if codes is None:
-        return every if flags[0] else 0
-    if not any(flags):
-        return 0
-    if isinstance(codes, bytes):
-        return int.from_bytes(codes.translate(flags.ljust(256, b"\0")), "little")
-    return int.from_bytes(bytes(map(flags.__getitem__, codes)), "little")
-
-
-def _passes(test: Test, text: str | None) -> bool:
-    if text is None or (text == "" and test.metadata is None):
-        return False
-    if test.present or text in test.wanted:
-        return True
-    if test.column == "teams":
-        return not test.wanted.isdisjoint(teams_in(text))
-    return test.column == "status" and keys.status_class(int(text)) in test.wanted

@@ -32,7 +32,7 @@ from proxy.api.records_queries import (
 from proxy.api.records_reading import Look, Reader, records_of
 from proxy.api.routes import Answer, Body, Call, Route
 from proxy.middleware.access import record_list
-from store.aggregates import Figures, Group, Grouping, aggregate, percentile, runs_on_columns
+from store.aggregates import Group, Grouping, Totals, percentile, runs_on_columns
 from store.aggregating import columns_at
 from store.request_records import SECONDS, Row, Shelf, Window
 from store.shelving import Place
@@ -142,16 +142,15 @@ async def query_metrics(call: Call) -> Answer:
         interval,
     )
     look = await requests_look(call, body.where, window)
-    groups, truncated = await figures(call, look, grouping)
-    largest = sorted(groups, key=lambda one: -one.requests)[: body.limit]
-    largest.sort(key=lambda one: (one.start, -one.requests, str(one.by)))
+    totals = await figures(call, look, grouping, body.limit)
+    largest = sorted(totals.groups, key=lambda one: (one.start, -one.requests, str(one.by)))
     names = tuple(dict.fromkeys(body.group_by))
     await write_down(call, largest)
     return Answer(
         MetricsAnswer(
             data=[_point(one, names, bool(interval)) for one in largest],
-            left_out=len(groups) - len(largest),
-            truncated=truncated,
+            left_out=totals.left_out,
+            truncated=totals.truncated,
             since=instant_of(window.since),
             until=instant_of(window.until),
             people=dict(await emails_of(call, subjects_in(largest))),
@@ -168,8 +167,8 @@ def check_interval(window: Window, interval: int) -> None:
         )
 
 
-async def figures(call: Call, look: Look, grouping: Grouping) -> tuple[list[Group], bool]:
-    """The figures of what the caller may read of what he looks for, and whether time ran out.
+async def figures(call: Call, look: Look, grouping: Grouping, most: int | None = None) -> Totals:
+    """The figures of what the caller may read of what he looks for; of the `most` largest groups, or of all.
 
     Raises:
         FilterTooWide, TooManyGroups. Unready. StoreUnavailable.
@@ -180,27 +179,36 @@ async def figures(call: Call, look: Look, grouping: Grouping) -> tuple[list[Grou
     access = call.runtime.records
     assert access is not None
     if not wanted:
-        return [], False
+        return Totals([])
     if look.also or not runs_on_columns(wanted):
-        return await _walked(call, reader, wanted, look, grouping)
+        return await _walked(call, reader, wanted, look, grouping, most)
     return await asyncio.get_running_loop().run_in_executor(
-        _thread, _on_columns, access.place, wanted, look.window, grouping
+        _thread, _on_columns, access.place, wanted, look.window, grouping, most
     )
 
 
 def _on_columns(
-    place: Place, wanted: Filter, window: Window, grouping: Grouping
-) -> tuple[list[Group], bool]:
+    place: Place, wanted: Filter, window: Window, grouping: Grouping, most: int | None
+) -> Totals:
+    from store.figures import aggregate  # here: it loads numpy, and few processes ever need it
+
     store = columns_at(place, read_only=True)
     try:
-        return aggregate(store, wanted, window, grouping, SECONDS)
+        return aggregate(store, wanted, window, grouping, SECONDS, most)
     finally:
         store.close()
 
 
 async def _walked(
-    call: Call, reader: Reader, wanted: Filter, look: Look, grouping: Grouping
-) -> tuple[list[Group], bool]:
+    call: Call,
+    reader: Reader,
+    wanted: Filter,
+    look: Look,
+    grouping: Grouping,
+    most: int | None,
+) -> Totals:
+    from store.figures import Figures  # as above
+
     found = Figures(grouping)
     end = time.monotonic() + SECONDS
     before: int | None = None
@@ -212,7 +220,7 @@ async def _walked(
     while True:
         left = end - time.monotonic()
         if left <= 0:
-            return found.groups(), True
+            return found.totals(most, truncated=True)
         page = await (await records_of(call)).page(
             Shelf.REQUESTS,
             wanted,
@@ -224,7 +232,7 @@ async def _walked(
         )
         await asyncio.to_thread(found.add, page.rows)
         if page.truncated or page.next is None:
-            return found.groups(), page.truncated
+            return found.totals(most, truncated=page.truncated)
         before = page.next
 
 

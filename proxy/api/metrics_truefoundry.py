@@ -143,7 +143,7 @@ async def query(call: Call) -> Answer:
     ]
     # Requests of the other source have no text in this one's column: by it they are told apart.
     grouping = Grouping((*by, source), sums, durations, interval)
-    groups, truncated = await figures(call, Look(window, tuple(narrow)), grouping)
+    totals = await figures(call, Look(window, tuple(narrow)), grouping)
 
     def called(group: Group) -> list[tuple[str | None, ...]]:
         mine = group.by[-1] is not None and all(
@@ -151,12 +151,16 @@ async def query(call: Call) -> Answer:
         )
         return [group.by[:-1]] if mine else []
 
-    kept = sorted(joined(groups, called), key=lambda one: (one.start, -one.requests, str(one.by)))
+    kept = sorted(
+        joined(totals.groups, called), key=lambda one: (one.start, -one.requests, str(one.by))
+    )
     await write_down(call, kept)
     people = await emails_of(call, subjects_in(kept))
     step = interval or 0
     points = [_point(body, one, names, people, step) for one in kept]
-    return Answer(TrueFoundryMetricsAnswer(data=DataPoints(dataPoints=points), truncated=truncated))
+    return Answer(
+        TrueFoundryMetricsAnswer(data=DataPoints(dataPoints=points), truncated=totals.truncated)
+    )
 
 
 def _interval(body: TrueFoundryMetricsQuery) -> int:

@@ -17,15 +17,15 @@ from authz.keys import keys_of, stamp_of
 from store import aggregate_columns, scanning
 from store.aggregates import (
     ColumnStore,
-    Figures,
     Group,
     Grouping,
     NotInColumns,
     TooManyGroups,
-    aggregate,
+    Totals,
     percentile,
     runs_on_columns,
 )
+from store.figures import Figures, aggregate
 from store.mongo_aggregates import MongoColumns
 from store.mongo_request_records import MongoShelves
 from store.request_records import Entry, Row, Shelf, Shelves, Window
@@ -180,14 +180,14 @@ def test_figures_are_what_adding_up_each_record_comes_to(world: World, sealed: b
     window = Window(entries[100].at + 1, entries[-50].at)
     for filter, grouping in itertools.product(FILTERS, GROUPINGS):
         assert runs_on_columns(filter)
-        groups, struck = aggregate(world.columns, filter, window, grouping, 60.0)
-        assert not struck
+        totals = aggregate(world.columns, filter, window, grouping, 60.0)
+        assert not totals.truncated
         passing = [
             one
             for one in entries
             if filter.matches(one.keys) and window.since <= one.at < window.until
         ]
-        assert {(one.start, one.by): one for one in groups} == one_by_one(passing, grouping)
+        assert {(one.start, one.by): one for one in totals.groups} == one_by_one(passing, grouping)
 
 
 def test_sealed_pieces_are_read_from_columns_alone(
@@ -204,7 +204,7 @@ def test_sealed_pieces_are_read_from_columns_alone(
         return rows(piece)
 
     monkeypatch.setattr(fresh, "rows", noted)
-    (group,), _ = aggregate(fresh, EVERYTHING, ALWAYS, Grouping(), 60.0)
+    (group,) = aggregate(fresh, EVERYTHING, ALWAYS, Grouping(), 60.0).groups
     assert group.requests == 3 * PIECE
     assert 0 not in read
 
@@ -213,7 +213,7 @@ def test_what_is_forgotten_is_not_counted(world: World) -> None:
     entries = fill(world, 2 * PIECE + 10)
     world.columns.seal()
     world.shelves.forget(Shelf.REQUESTS, entries[1000].at, 200)
-    (group,), _ = aggregate(world.columns, EVERYTHING, ALWAYS, Grouping(), 60.0)
+    (group,) = aggregate(world.columns, EVERYTHING, ALWAYS, Grouping(), 60.0).groups
     assert group.requests == len(entries) - 1000
 
 
@@ -222,24 +222,35 @@ def test_metadata_of_more_keys_than_have_columns_counts_the_same(world: World) -
     world.columns.seal()
     filter = all_of(has(keys.claimed("k299", "x"), keys.claimed("k7")))
     grouping = Grouping(("claim:k299",))
-    groups, _ = aggregate(world.columns, filter, ALWAYS, grouping, 60.0)
+    groups = aggregate(world.columns, filter, ALWAYS, grouping, 60.0).groups
     passing = [one for one in entries if filter.matches(one.keys)]
     assert {(one.start, one.by): one for one in groups} == one_by_one(passing, grouping)
     assert len(aggregate_columns.build(world.columns.rows(0))) < 100
 
 
+@pytest.mark.parametrize("by", ["created_by", "team"])
+def test_the_largest_groups_are_those_of_all_and_the_rest_is_counted(world: World, by: str) -> None:
+    fill(world, PIECE + 300)
+    grouping = Grouping((by,), interval=HOUR)
+    every = aggregate(world.columns, EVERYTHING, ALWAYS, grouping, 60.0).groups
+    found = aggregate(world.columns, EVERYTHING, ALWAYS, grouping, 60.0, most=20)
+    assert found.left_out == len(every) - 20
+    counts = sorted((one.requests for one in every), reverse=True)
+    assert [one.requests for one in found.groups] == counts[:20]
+    assert all(one in every for one in found.groups)
+
+
 def test_nothing_may_be_read_and_nothing_is_counted(world: World) -> None:
     fill(world, 10)
-    assert aggregate(world.columns, NOTHING, ALWAYS, Grouping(), 60.0) == ([], False)
+    assert aggregate(world.columns, NOTHING, ALWAYS, Grouping(), 60.0) == Totals([])
 
 
 def test_a_deadline_says_that_it_struck(world: World) -> None:
     fill(world, 10)
     ticks = itertools.count()
-    groups, struck = aggregate(
-        world.columns, EVERYTHING, ALWAYS, Grouping(), 0.5, lambda: float(next(ticks))
-    )
-    assert (groups, struck) == ([], True)
+    clock = lambda: float(next(ticks))  # noqa: E731
+    found = aggregate(world.columns, EVERYTHING, ALWAYS, Grouping(), 0.5, clock=clock)
+    assert found == Totals([], truncated=True)
 
 
 def test_what_columns_do_not_hold_is_not_run_on_them(world: World) -> None:
@@ -256,12 +267,12 @@ def test_rows_that_were_checked_one_by_one_are_added_alike() -> None:
     figures = Figures(grouping)
     for some in (entries[:90], entries[90:], []):
         figures.add([Row(one.wseq, one.id, one.at, one.body) for one in some])
-    found = {(one.start, one.by): one for one in figures.groups()}
+    found = {(one.start, one.by): one for one in figures.totals().groups}
     assert found == one_by_one(entries, grouping)
 
 
 def test_groups_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.aggregates.MAX_GROUPS", 3)
+    monkeypatch.setattr("store.figures.MAX_GROUPS", 3)
     draw = random.Random(4)
     figures = Figures(Grouping(("created_by",)))
     with pytest.raises(TooManyGroups):
