@@ -2,7 +2,7 @@
 
 Prices are whole numbers of 10⁻¹² US dollars for a token, so that costs add up exactly. A price knows its
 version, which goes into the record of a request together with the cost: that of the table
-(`2025-06-01:openai/gpt-4o-mini`), or the prices themselves where a document says them (`document:150000/600000`).
+(`2026-11-27:openai/gpt-4o-mini`), or the prices themselves where a document says them (`document:150000/600000`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ruamel.yaml import YAML
 
@@ -22,9 +22,18 @@ from policies.provider_accounts import Cost
 TABLE: Final = Path(__file__).parent / "prices" / "public.yaml"
 _PICO_OF_MILLION: Final = 10**6  # a dollar for a million tokens, in 10⁻¹² dollars for one
 _PICO: Final = 10**12
-# A model's id may end in its date or version, and on Bedrock begin with a region.
+# A model's id may end in its date or version, and on Bedrock begin with where it may run.
 _DATED = re.compile(r"(?:-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest|\d{3}))?(?:-v\d+(?::\d+)?)?\Z")
-_REGION = re.compile(r"(?:us|eu|apac|global)\.")
+_REGION = re.compile(r"(us|eu|apac|au|jp|global)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """What every token of a request costs whose input is above so many tokens."""
+
+    above: int
+    input: int
+    output: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,7 @@ class Price:
     input: int
     output: int
     version: str
+    long: Long | None = None
 
 
 def price_of(provider: str, model_id: str, cost: Cost | None) -> Price | None:
@@ -50,11 +60,13 @@ def public(provider: str, model_id: str) -> Price | None:
     if models is None:
         return None
     name = model_id.lower()
-    found = models.get(name)
-    if found is None and provider == "aws-bedrock":
-        name = _REGION.sub("", name, count=1)
-        found = models.get(name)
-    return found or models.get(_DATED.sub("", name))
+    found = models.get(name) or models.get(_DATED.sub("", name))
+    if found is None and provider == "aws-bedrock" and (region := _REGION.match(name)):
+        name = name.removeprefix(region[0])
+        found = models.get(name) or models.get(_DATED.sub("", name))
+        if found is not None and region[1] != "global":
+            return found.regional
+    return None if found is None else found.price
 
 
 def _pico(dollars: float | None) -> int:
@@ -62,18 +74,38 @@ def _pico(dollars: float | None) -> int:
     return int(exact.to_integral_value(ROUND_HALF_UP))
 
 
+class _Public(NamedTuple):
+    """What a model costs, and what it costs where it keeps to a region."""
+
+    price: Price
+    regional: Price
+
+
 @lru_cache(maxsize=1)  # a file of the program: it does not change while that runs
-def _table() -> Mapping[str, Mapping[str, Price]]:
+def _table() -> Mapping[str, Mapping[str, _Public]]:
     data: Mapping[str, Any] = YAML(typ="safe").load(TABLE.read_text("utf-8"))
     version = data["version"]
     return {
         provider: {
-            name: Price(
-                int(Decimal(str(each["input"])) * _PICO_OF_MILLION),
-                int(Decimal(str(each["output"])) * _PICO_OF_MILLION),
-                f"{version}:{provider}/{name}",
-            )
-            for name, each in models.items()
+            name: _public(f"{version}:{provider}/{name}", each) for name, each in models.items()
         }
         for provider, models in data["providers"].items()
     }
+
+
+def _public(version: str, said: Mapping[str, Any]) -> _Public:
+    more = str(said.get("regional", 1))
+    return _Public(_said(version, said, "1"), _said(f"{version}*{more}", said, more))
+
+
+def _said(version: str, said: Mapping[str, Any], times: str) -> Price:
+    def pico(dollars: float) -> int:
+        return int(Decimal(str(dollars)) * Decimal(times) * _PICO_OF_MILLION)
+
+    long = said.get("long")
+    return Price(
+        pico(said["input"]),
+        pico(said["output"]),
+        version.removesuffix("*1"),
+        Long(long["above"], pico(long["input"]), pico(long["output"])) if long else None,
+    )

@@ -6,7 +6,7 @@ Known only where the provider said all that the price needs. Cached input counts
 from __future__ import annotations
 
 from authz.records import MAX_INT
-from policies.pricing import Price
+from policies.pricing import Long, Price
 from proxy.usage import Usage
 
 _PICO_OF_NANO = 1000
@@ -16,8 +16,11 @@ def cost_nano(price: Price | None, usage: Usage) -> int | None:
     """The cost in 10⁻⁹ US dollars, rounded up half; None if the price or a count of tokens is not known."""
     if price is None:
         return None
+    asked: Price | Long = price
+    if price.long is not None and usage.input is not None and usage.input > price.long.above:
+        asked = price.long
     total = 0
-    for count, each in ((usage.input, price.input), (usage.output, price.output)):
+    for count, each in ((usage.input, asked.input), (usage.output, asked.output)):
         if count is None:
             if each:
                 return None

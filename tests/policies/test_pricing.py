@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from policies.loader import load_text
-from policies.pricing import TABLE, Price, price_of, public
+from policies.pricing import TABLE, Long, Price, price_of, public
 from policies.provider_accounts import PROVIDER_TYPES, Cost
 from policies.validate import validate
 
@@ -39,7 +39,27 @@ def test_a_model_that_nobody_knows_has_no_price(provider: str, model: str) -> No
 
 def test_a_dollar_for_a_million_tokens_is_a_whole_number() -> None:
     assert public("openai", "gpt-4o-mini") == Price(
-        150_000, 600_000, "2025-06-01:openai/gpt-4o-mini"
+        150_000, 600_000, "2026-11-27:openai/gpt-4o-mini"
+    )
+
+
+def test_a_dated_name_may_have_a_price_of_its_own() -> None:
+    old, new = public("openai", "gpt-4o-2024-05-13"), public("openai", "gpt-4o-2024-11-20")
+    assert old is not None and new is not None and old.input == 2 * new.input
+
+
+def test_a_model_that_keeps_to_a_region_may_cost_more() -> None:
+    anywhere, here = (
+        public("aws-bedrock", f"{place}anthropic.claude-opus-5") for place in ("global.", "eu.")
+    )
+    assert anywhere == public("aws-bedrock", "anthropic.claude-opus-5")
+    assert anywhere is not None and here is not None
+    assert (10 * here.input, 10 * here.output) == (11 * anywhere.input, 11 * anywhere.output)
+    assert here.version == f"{anywhere.version}*1.1"
+    long = public("aws-bedrock", "us.anthropic.claude-haiku-5-5")
+    assert long is not None and long.long == Long(100_000, 550_000, 2_750_000)
+    assert public("aws-bedrock", "us.amazon.nova-lite-v1:0") == public(
+        "aws-bedrock", "amazon.nova-lite-v1:0"
     )
 
 
@@ -55,8 +75,13 @@ def test_the_table_has_a_version_known_providers_and_exact_prices() -> None:
     for provider, models in table["providers"].items():
         assert f"provider-account/{provider}" in PROVIDER_TYPES
         for name, price in models.items():
-            assert set(price) == {"input", "output"} and name == name.lower()
-            assert all(0 <= each < 1000 for each in price.values())
+            assert name == name.lower() and {"input", "output"} <= set(price)
+            assert set(price) <= {"input", "output", "long", "regional"}
+            long = price.get("long", {**price, "above": 1000})
+            assert set(long) >= {"above", "input", "output"} and long["above"] >= 1000
+            assert 0 <= price["input"] <= long["input"] < 1000
+            assert 0 <= price["output"] <= long["output"] < 1000
+            assert 1 <= price.get("regional", 1) < 2
 
 
 def test_a_price_of_one_s_own_must_be_said() -> None:

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.records import MAX_INT
-from policies.pricing import Price
+from policies.pricing import Long, Price
 from policies.provider_accounts import Cost
 from proxy.catalogue import Catalogue
 from proxy.prices import cost_nano
 from proxy.usage import NO_USAGE, Usage
 from tests.proxy.world import SnapshotOf, world
 
-MINI = Price(150_000, 600_000, "2025-06-01:openai/gpt-4o-mini")
+MINI = Price(150_000, 600_000, "2026-11-27:openai/gpt-4o-mini")
 
 
 def test_tokens_times_their_prices() -> None:
@@ -32,6 +32,12 @@ def test_what_is_not_known_has_no_cost() -> None:
 
 def test_embeddings_make_no_tokens_and_need_none() -> None:
     assert cost_nano(Price(20_000, 0, "x"), Usage(1_000_000, None)) == 20_000_000
+
+
+def test_a_long_request_costs_its_own_price_for_every_token() -> None:
+    price = Price(2_000_000, 10_000_000, "x", Long(272_000, 4_000_000, 15_000_000))
+    assert cost_nano(price, Usage(272_000, 10)) == 272_000 * 2_000 + 10 * 10_000
+    assert cost_nano(price, Usage(272_001, 10)) == 272_001 * 4_000 + 10 * 15_000
 
 
 def test_halves_are_rounded_up_and_nonsense_is_not_written_down() -> None:
