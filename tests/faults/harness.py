@@ -8,12 +8,13 @@ answers carry `x-decision-id`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from authz.chain import BrokenLine, read_line
@@ -58,16 +59,16 @@ def trial(victim: Callable[[int], None], rng: random.Random, most: int = 400) ->
     return [line for line in told[: told.rfind(b"\n") + 1].split(b"\n") if line]
 
 
-def on_disk(journal: Path, newest: int = 0) -> set[str]:
-    """The ids of all sound lines of a journal, or of the newest segments of each writer only."""
+def on_disk(journal: Path, newest: int = 0, types: Collection[str] = ()) -> set[str]:
+    """The ids of all sound lines of a journal, or of the newest segments of each writer, or of some types only."""
     found = set()
     for place in writers(journal):
         for segment in segments(place)[-newest:]:
             for _, raw in whole_lines(segment.path.read_bytes()):
-                try:
-                    found.add(read_line(raw).id)
-                except BrokenLine:
-                    continue
+                with contextlib.suppress(BrokenLine):
+                    line = read_line(raw)
+                    if not types or line.type in types:
+                        found.add(line.id)
     return found
 
 

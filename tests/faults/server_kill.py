@@ -3,7 +3,8 @@
 Run as a program of its own, since it forks: `server_kill.py <data folder> <trials>`. Each trial forks a
 serving process, loads it over several connections with allowed, refused and streamed requests, kills it
 with SIGKILL, and requires that every decision id which reached a client (in the first bytes of an answer)
-is on the disk. At the end the whole log must verify. Prints a JSON line.
+is on the disk. Meanwhile the gateway streams its records to a file, as to a security monitor. At the end the
+whole log must verify, and the stream, once it has gone on, must have left nothing out. Prints a JSON line.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ import time
 from pathlib import Path
 
 from conf.settings import Settings, load
+from policies.change import Entry
 from proxy import app, demo
 from proxy.host import Places
 from proxy.runtime import Clock
+from proxy.siem.building import build
 from proxy.workers import reserve_port
 from store.verify import verify
-from tests.faults.harness import missing, seed
+from tests.faults.harness import missing, on_disk, seed
 
 CONNECTIONS = 6
+STREAMED = ("decision", "request")
 DECISION = re.compile(rb"\r\nx-decision-id: ([0-9a-f]+)\r\n")
 LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 BODIES = [
@@ -97,8 +101,37 @@ async def load_until(port: int, token: str, rng: random.Random, wanted: int) -> 
 KILL = [lambda: None]
 
 
+async def streamed(settings: Settings) -> list[dict[str, object]]:
+    """What the file of the stream holds, once a process that nobody kills has gone on to the end."""
+
+    async def no_entries(after: int, limit: int) -> list[Entry]:
+        return []
+
+    async def no_fetch(request: object) -> object:
+        raise AssertionError("a file is not fetched")
+
+    stream = build(
+        settings.siem,
+        journal=Places(settings.data).journal,
+        cursors=settings.data / "siem.json",
+        fetch=no_fetch,  # type: ignore[arg-type]
+        entries=no_entries,
+    )
+    assert stream is not None and settings.siem.file is not None
+    while await stream.step() == 0.0:
+        pass
+    await stream.close()
+    return [json.loads(line) for line in settings.siem.file.read_bytes().splitlines()]
+
+
 def main(folder: Path, trials: int) -> None:
-    os.environ.update(GATEWARDEN_DATA=str(folder), GATEWARDEN_DEMO="true")
+    os.environ.update(
+        GATEWARDEN_DATA=str(folder),
+        GATEWARDEN_DEMO="true",
+        GATEWARDEN_SIEM__SINK="file",
+        GATEWARDEN_SIEM__FILE=str(folder / "siem.jsonl"),
+        GATEWARDEN_SIEM__RECORDS=",".join(STREAMED),
+    )
     held, port = reserve_port("127.0.0.1", 0)
     settings = load().model_copy(update={"port": port})
     keys = app.keys_of(settings)
@@ -122,6 +155,8 @@ def main(folder: Path, trials: int) -> None:
         lost += missing(places.journal, seen, newest=1)
     report = verify(places.journal, keys.public_key())
     held.close()
+    events = asyncio.run(streamed(settings))
+    kept = on_disk(places.journal, types=STREAMED)
     print(
         json.dumps(
             {
@@ -131,6 +166,9 @@ def main(folder: Path, trials: int) -> None:
                 "lost": lost,
                 "faults": [str(fault) for fault in report.faults],
                 "records": report.records,
+                "kept": len(kept),
+                "not_streamed": sorted(kept - {str(one["id"]) for one in events}),
+                "streamed_twice": len(events) - len({str(one["id"]) for one in events}),
             }
         )
     )
