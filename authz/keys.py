@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
+
+import msgspec
 
 from authz.vocabulary import Kind, kind_of
 
@@ -21,8 +23,7 @@ EVERYONE: Final = (
 HAS_TEAM: Final = "teams"  # at least one team is stamped
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """What a record says about itself for good. `pinned` is ours, `claimed` what the caller said.
 
     `owner_team` counts for a virtual account only. Text fields are "" and `status` is 0 where there is
@@ -45,8 +46,8 @@ class Stamp:
     effect: str = ""
     reason: str = ""
     rules: tuple[str, ...] = ()
-    pinned: Mapping[str, str] = field(default_factory=dict)
-    claimed: Mapping[str, str] = field(default_factory=dict)
+    pinned: dict[str, str] = {}
+    claimed: dict[str, str] = {}
 
     @property
     def owner(self) -> str:
@@ -114,9 +115,14 @@ _LETTERS: Final[Mapping[str, str]] = {
     "status": "s",
     "tool": "f",
 }
-_SINGLE: Final = (
-    *("account", "action", "effect", "method", "model", "outcome", "reason", "request"),
-    *("resource", "server", "tool"),
+_SINGLE: Final = tuple(
+    (name, letter) for name, letter in _LETTERS.items() if name not in ("rule", "status")
+)
+# A text in the body of a record, and the field of its stamp.
+_TEXTS: Final = (
+    ("principal", "created_by"),
+    ("owner_team", "owner_team"),
+    *((name, name) for name, _ in _SINGLE),
 )
 
 
@@ -131,14 +137,8 @@ def _pair(space: str, name: str, value: str | None) -> str:
 
 def keys_of(stamp: Stamp) -> tuple[str, ...]:
     """Every key of a record, each once."""
-    found = [creator(stamp.created_by)]
-    if stamp.owner:
-        found.append(owner(stamp.owner))
-    teams = stamp.every_team
-    if teams:
-        found.append(HAS_TEAM)
-        found += [team(one) for one in teams]
-    found += [plain(name, value) for name in _SINGLE if (value := getattr(stamp, name))]
+    found = [*_who(stamp.created_by, stamp.owner_team, stamp.teams)]
+    found += [f"{letter}:{value}" for name, letter in _SINGLE if (value := getattr(stamp, name))]
     if stamp.status:
         found.append(plain("status", status_class(stamp.status)))
         found.append(plain("status", str(stamp.status)))
@@ -149,6 +149,18 @@ def keys_of(stamp: Stamp) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@lru_cache(maxsize=10_000)  # most records are made by who made the ones before
+def _who(created_by: str, owner_team: str, teams: tuple[str, ...]) -> tuple[str, ...]:
+    stamp = Stamp(created_by, owner_team, teams)
+    every = stamp.every_team
+    return (
+        creator(created_by),
+        *([owner(stamp.owner)] if stamp.owner else ()),
+        *([HAS_TEAM] if every else ()),
+        *(team(one) for one in every),
+    )
+
+
 def stamp_of(body: Mapping[str, Any], aside: Mapping[str, Any] | None = None) -> Stamp:
     """The stamp of a request or decision as it stands in the journal.
 
@@ -156,23 +168,17 @@ def stamp_of(body: Mapping[str, Any], aside: Mapping[str, Any] | None = None) ->
     that is erased they are no longer known.
     """
     kept = aside or {}
+    # What is no text counts as absent. Each record comes through here: a call for each field would tell.
+    said = {
+        field: value for name, field in _TEXTS if isinstance(value := body.get(name), str) and value
+    }
+    if "resource" not in said:
+        said["resource"] = _text(kept.get("resource"))
     return Stamp(
-        created_by=_text(body.get("principal")),
-        owner_team=_text(body.get("owner_team")),
-        teams=tuple(_text(one) for one in body.get("teams") or ()),
-        account=_text(body.get("account")),
-        model=_text(body.get("model")),
-        server=_text(body.get("server")),
-        tool=_text(body.get("tool")),
-        method=_text(body.get("method")),
-        outcome=_text(body.get("outcome")),
+        **{"created_by": "", **said},
+        teams=tuple([_text(one) for one in body.get("teams") or ()]),
         status=status if isinstance(status := body.get("status"), int) else 0,
-        request=_text(body.get("request")),
-        action=_text(body.get("action")),
-        resource=_text(body.get("resource")) or _text(kept.get("resource")),
-        effect=_text(body.get("effect")),
-        reason=_text(body.get("reason")),
-        rules=tuple(_text(one) for one in body.get("rules") or ()),
+        rules=tuple([_text(one) for one in body.get("rules") or ()]),
         pinned=_texts(body.get("pinned")),
         claimed=_texts(kept.get("claimed")),
     )

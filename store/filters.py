@@ -96,6 +96,7 @@ def _any(keys: Iterable[int]) -> str:
     return f"({' OR '.join(map(_token, sorted(keys)))})"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _token(number: int) -> str:
     return f"{number:016x}"
 

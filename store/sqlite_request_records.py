@@ -167,10 +167,12 @@ class SqliteShelves:
         insert = f"INSERT OR IGNORE INTO {shelf} VALUES (?, ?, ?, ?, ?, ?, ?)"
         for one in entries:
             writer = numbers[one.writer]
-            self._make_room(shelf, writer, one)
             keys = self._numbers.of(one.keys)
             values = (seq, writer, one.wseq, one.id, one.at, _packed(keys), one.body)
-            if self._db.execute(insert, values).rowcount:
+            taken = self._db.execute(insert, values).rowcount
+            if not taken and self._make_room(shelf, writer, one):
+                taken = self._db.execute(insert, values).rowcount
+            if taken:
                 placed.append((seq, one))
                 texts.append((seq, tokens(keys)))
                 seq += 1
@@ -201,13 +203,15 @@ class SqliteShelves:
         rows = self._db.execute(f"SELECT value FROM {shelf}_values WHERE name = ?", (name,))
         return frozenset(value for (value,) in rows)
 
-    def _make_room(self, shelf: Shelf, writer: int, entry: Entry) -> None:
-        """Lets go of another record that the same line held before a restart wrote it anew."""
+    def _make_room(self, shelf: Shelf, writer: int, entry: Entry) -> bool:
+        """Lets go of another record that the same line held before a restart wrote it anew; whether there was one."""
         had = self._db.execute(
             f"SELECT seq, id, keys FROM {shelf} WHERE writer = ? AND wseq = ?", (writer, entry.wseq)
         ).fetchone()
-        if had is not None and had[1] != entry.id:
-            self._remove(shelf, [(had[0], had[2])])
+        if had is None or had[1] == entry.id:
+            return False
+        self._remove(shelf, [(had[0], had[2])])
+        return True
 
     # --- finding ------------------------------------------------------------------------------------
 
