@@ -21,8 +21,9 @@ from identity.tokens import mint
 from policies.change import Change, Source
 from policies.documents import Document, parse
 from proxy import shipping
-from proxy.app import keys_of, on_host, running
+from proxy.app import running
 from proxy.host import Places
+from proxy.installation import keys_of, on_host
 from store.changes import ChangeLog
 
 ACCOUNTS = 20

@@ -1,8 +1,7 @@
 """The composition root: the only place that puts the parts of a process together.
 
-`running` is one process as a context manager; `bootstrap` is what happens once before the first process
-serves: keys, the seeded change log, the offer to the first administrator, the demo estate (`seeding.py`).
-How processes are started and ended: `serving.py`.
+`running` is one process as a context manager. What it finds on the host: `installation.py`; how processes are
+started and ended: `serving.py`.
 """
 
 from __future__ import annotations
@@ -14,21 +13,19 @@ import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from authz import collector
-from conf.settings import EXAMPLES_PATH, MODEL_PATH, Settings
+from conf.settings import MODEL_PATH, Settings
 from identity.directory import Directory
 from identity.first_admin import FirstAdmin
-from identity.first_start import Keys, prepare
+from identity.first_start import Keys
 from identity.kept_tokens import KeptTokens
 from identity.oauth.callers import Callers
 from identity.pins import Pins
-from policies.loader import shipped
-from proxy import doctor, host, logs, seeding, shipping
+from proxy import doctor, host, logs, shipping
 from proxy.api.site import build_api
 from proxy.auditing import Auditing
 from proxy.catalogue import Catalogue
@@ -39,6 +36,7 @@ from proxy.guard import Guard
 from proxy.health import Health
 from proxy.host import Places
 from proxy.inquiry import Inquiries
+from proxy.installation import change_log, furnish, own_url, records_place, started
 from proxy.logging_rules import LoggingRules
 from proxy.mcp.building import McpSettings
 from proxy.mcp.building import build as build_mcp
@@ -57,169 +55,15 @@ from proxy.runtime import Clock, Runtime
 from proxy.secrets import SecretRules, Secrets
 from proxy.server import Server
 from proxy.workers import offer_snapshot, sibling_snapshots, socket_name
-from store import opening
 from store.changes import ChangeLog
 from store.journal import Journal
 from store.journal import Limits as JournalLimits
-from store.memory import Memory
 from store.payload_spool import Spool
 from store.replicas import Replicas
 from store.sealed import Sealer
-from store.shelving import Place
 from store.skew import Skew
-from store.state import State
 
 log = logs.get("app")
-
-
-# --- the store, for the gateway and for commands on the host -----------------------------------------
-
-
-def database(settings: Settings) -> Path | None:
-    """The file of the embedded store; None if the store is a server.
-
-    Raises:
-        UnsupportedStore: the store's URL is of a kind that this version does not have.
-    """
-    return opening.file_of(settings.store_url)
-
-
-def established(settings: Settings) -> bool:
-    """Whether there is data that was made with keys, so that none may be made. Blocking.
-
-    A server is asked only where a new key could be made at all.
-
-    Raises:
-        StoreUnavailable, UnsupportedStore.
-    """
-    places = Places(settings.data)
-    if places.established(database(settings)):
-        return True
-    return database(settings) is None and opening.holds_data(settings.store_url)
-
-
-def keys_of(settings: Settings) -> Keys:
-    """The installation's keys, made at its first start. Blocking.
-
-    Raises:
-        As `first_start.prepare`, and `established`.
-    """
-    given = settings.keys
-    return prepare(
-        settings.data,
-        established=established(settings),
-        sealing=given.sealing.get_secret_value() if given.sealing else None,
-        signing=given.signing.get_secret_value() if given.signing else None,
-        installation=given.installation,
-    )
-
-
-def change_log(
-    settings: Settings, keys: Keys, clock: Clock, alarm: Callable[[str], None]
-) -> tuple[ChangeLog, State]:
-    """The change log, not yet started, and the short-lived state that lies beside it."""
-    store, state = opening.stores(settings.store_url)
-    changes = ChangeLog(
-        store,
-        model_text=MODEL_PATH.read_text("utf-8"),
-        shipped=shipped(),
-        sealer=Sealer(keys.sealing),
-        clock=clock.now,
-        alarm=alarm,
-        memory=Memory(settings.data),
-    )
-    return changes, state
-
-
-@contextlib.asynccontextmanager
-async def started(changes: ChangeLog) -> AsyncIterator[ChangeLog]:
-    """The change log between its start and its end."""
-    with collector.paused():
-        await changes.start()
-    try:
-        yield changes
-    finally:
-        await changes.close()
-
-
-@contextlib.asynccontextmanager
-async def on_host(settings: Settings) -> AsyncIterator[ChangeLog]:
-    """The change log for a command on the host."""
-    keys = keys_of(settings)
-    changes, _ = change_log(settings, keys, Clock(), log.warning)
-    async with started(changes):
-        yield changes
-
-
-def records_place(settings: Settings) -> Place:
-    """Where the records lie. Raises: UnsupportedStore."""
-    return Place.beside(settings.store_url, Places(settings.data).records)
-
-
-# --- once before the first process serves ------------------------------------------------------------
-
-
-def published(settings: Settings, keys: Keys) -> list[str]:
-    """What the data folder must hold before any process starts; lines to show. Blocking."""
-    places = Places(settings.data)
-    host.publish_key(places, keys.root_key())
-    if records_place(settings).uri == "":
-        shipping.prepare(places.records)
-    return [f"made {path}" for path in keys.created]
-
-
-async def bootstrap(settings: Settings, keys: Keys, clock: Clock) -> list[str]:
-    """Seeds the change log, applies the demo, offers the first administrator a token; lines to show.
-
-    For a process that does not serve: one that does is told to by `running(shows=…)`, and loads only once.
-    """
-    lines = published(settings, keys)
-    changes, state = change_log(settings, keys, clock, log.warning)
-    directory, first = Directory(), FirstAdmin(settings.data, state)
-    changes.subscribe(directory)
-    changes.subscribe(first)
-    async with started(changes):
-        return lines + await _furnish(settings, changes, directory, first, clock)
-
-
-async def bootstrap_for_workers(settings: Settings, keys: Keys, clock: Clock) -> list[str]:
-    """The same; the policy is loaded only if something is to be seeded, since each worker loads its own."""
-    if settings.demo:
-        return await bootstrap(settings, keys, clock)
-    store, state = opening.stores(settings.store_url)
-    await store.open()
-    try:
-        if not await seeding.bare(store):
-            first = FirstAdmin(settings.data, state)
-            first.needed = not await seeding.administered(store)
-            return published(settings, keys) + await seeding.offer(first, clock.now())
-    finally:
-        await store.close()
-    return await bootstrap(settings, keys, clock)
-
-
-async def _furnish(
-    settings: Settings, changes: ChangeLog, directory: Directory, first: FirstAdmin, clock: Clock
-) -> list[str]:
-    return await seeding.furnish(
-        changes,
-        directory,
-        first,
-        clock.now(),
-        places=Places(settings.data),
-        examples=EXAMPLES_PATH if settings.demo else None,
-        url=own_url(settings),
-    )
-
-
-def own_url(settings: Settings) -> str:
-    if settings.public_url:
-        return settings.public_url.rstrip("/")
-    name = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
-    return f"http://{f'[{name}]' if ':' in name else name}:{settings.port}"
-
-
-# --- one process ------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -360,7 +204,7 @@ async def running(
             changes.subscribe(applier)
         await stack.enter_async_context(started(changes))
         if shows is not None:
-            for line in await _furnish(settings, changes, directory, first, clock):
+            for line in await furnish(settings, changes, directory, first, clock):
                 shows(line)
         journal = await asyncio.to_thread(_journal, settings, keys, changes)
         stack.push_async_callback(journal.close)

@@ -25,13 +25,13 @@ from identity.kept_tokens import KeptTokens
 from policies import cases
 from policies.check import check
 from proxy import (
-    app,
     auditor_commands,
     doctor,
     estate_commands,
     export_commands,
     host,
     import_commands,
+    installation,
     people_commands,
     printing,
     question_commands,
@@ -207,14 +207,14 @@ async def _on_host(settings: Settings) -> AsyncIterator[tuple[ChangeLog, KeptTok
     Raises:
         HostError: there is no installation, and a command must not make one where nobody looks.
     """
-    if not app.established(settings):
+    if not installation.established(settings):
         raise host.HostError(
             f"there is no installation in `{settings.data}`",
             hint="set GATEWARDEN_DATA to the gateway's data folder; its first start makes one",
         )
-    keys = app.keys_of(settings)
-    changes, state = app.change_log(settings, keys, Clock(), printing.warn)
-    async with app.started(changes):
+    keys = installation.keys_of(settings)
+    changes, state = installation.change_log(settings, keys, Clock(), printing.warn)
+    async with installation.started(changes):
         yield changes, KeptTokens(Sealer(keys.sealing), state)
 
 
@@ -254,7 +254,7 @@ main.add_command(people_commands.people)
 for command in (remote.delete, remote.whoami, record_commands.requests):
     main.add_command(command)
 record_commands.requests.add_command(export_commands.export_requests)
-for command in restore_commands.commands(_settings, _changes_on_host, app.database):
+for command in restore_commands.commands(_settings, _changes_on_host, installation.database):
     main.add_command(command)
 main.add_command(store_commands.migrate_command(lambda config: _settings(config).store_url))
 for command in (remote.token_list, remote.token_revoke):
@@ -271,7 +271,7 @@ def log_() -> None:
 
 def _records(config: Path | None) -> Place:
     """Where the records of the host lie."""
-    return app.records_place(_settings(config))
+    return installation.records_place(_settings(config))
 
 
 async def _subject(config: Path | None, written: str) -> str:
@@ -324,7 +324,7 @@ def log_verify(
         second=second or settings.journal.copy_to,
     )
     if journal is None:  # a copy from elsewhere has no change log beside it
-        store = app.database(settings)
+        store = installation.database(settings)
         if store is not None:
             report = crosscheck(report, store)
         else:
@@ -351,7 +351,7 @@ def log_verify(
 
 
 for command in (
-    auditor_commands.bundle_command(_settings, app.keys_of),
+    auditor_commands.bundle_command(_settings, installation.keys_of),
     auditor_commands.replay_command(_settings, lambda: MODEL_PATH.read_text("utf-8")),
 ):
     log_.add_command(command)
@@ -370,7 +370,7 @@ def doctor_(config: Path | None, json_: bool) -> None:
         port=settings.port,
         private=tuple(
             path
-            for path in (app.database(settings), host.Places(settings.data).demo)
+            for path in (installation.database(settings), host.Places(settings.data).demo)
             if path is not None
         ),
     )

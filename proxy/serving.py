@@ -16,16 +16,16 @@ from typing import Any
 from conf.settings import Settings
 from identity.first_start import Keys
 from proxy import children, doctor, host, logs, shipping
-from proxy.app import (
+from proxy.app import running
+from proxy.chores import TICK_SECONDS
+from proxy.host import Places
+from proxy.installation import (
     bootstrap_for_workers,
     keys_of,
     own_url,
     published,
     records_place,
-    running,
 )
-from proxy.chores import TICK_SECONDS
-from proxy.host import Places
 from proxy.runtime import Clock
 from proxy.workers import Supervisor, reserve_port
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from conf.settings import load
-from proxy import app
+from proxy import app, installation
 from proxy.cli import main
 from proxy.runtime import Clock
 
@@ -32,8 +32,8 @@ async def test_the_commands_on_the_page_do_what_it_says(
     for name, value in {"DATA": str(tmp_path / "var"), "PORT": "0", "DEMO": "true"}.items():
         monkeypatch.setenv(f"GATEWARDEN_{name}", value)
     settings = load()
-    keys = app.keys_of(settings)
-    await app.bootstrap(settings, keys, Clock())
+    keys = installation.keys_of(settings)
+    await installation.bootstrap(settings, keys, Clock())
     written = (settings.data / "demo.env").read_text()
     found = re.search(r"^(?:export )?GATEWARDEN_TOKEN=['\"]?([^'\"\n]+)", written, re.MULTILINE)
     assert found is not None

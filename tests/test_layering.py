@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = ["conf", "authz", "policies", "store", "identity", "proxy"]
-COMPOSERS = {"proxy/app.py", "proxy/cli.py", "proxy/serving.py"}
+COMPOSERS = {"proxy/app.py", "proxy/cli.py", "proxy/installation.py", "proxy/serving.py"}
 IMPURE = {
     "aiohttp", "asyncio", "http", "os", "random", "secrets", "socket", "sqlite3", "subprocess",
     "threading", "time", "urllib.request", "yarl",

@@ -26,7 +26,7 @@ import store.sqlite
 from authz.engine import Engine
 from authz.kleene import Reading
 from conf.settings import load
-from proxy import app, demo
+from proxy import app, demo, installation
 from proxy.host import Places
 from proxy.runtime import Clock
 from proxy.secrets import Secrets
@@ -74,8 +74,8 @@ async def house(
     monkeypatch.setenv("GATEWARDEN_PORT", "0")
     monkeypatch.setenv("GATEWARDEN_DEMO", "true")
     settings = load()
-    keys = app.keys_of(settings)
-    await app.bootstrap(settings, keys, Clock())
+    keys = installation.keys_of(settings)
+    await installation.bootstrap(settings, keys, Clock())
     async with app.running(settings, keys, clock=Clock(later.now)) as process:
         made = Demo(process, settings, demo.read(Places(settings.data).demo))
         async with house_of(made) as house:

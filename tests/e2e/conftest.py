@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conf.settings import Settings, load
-from proxy import app, demo
+from proxy import app, demo, installation
 from proxy.host import Places
 from proxy.runtime import Clock
 from tests.peers.mcp.fixtures import everything_server, node_peers, public_server
@@ -53,7 +53,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
 
 @pytest.fixture
 async def gateway(settings: Settings) -> AsyncIterator[Demo]:
-    keys = app.keys_of(settings)
-    await app.bootstrap(settings, keys, Clock())
+    keys = installation.keys_of(settings)
+    await installation.bootstrap(settings, keys, Clock())
     async with app.running(settings, keys) as process:
         yield Demo(process, settings, demo.read(Places(settings.data).demo))

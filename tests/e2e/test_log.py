@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from conf.settings import Settings
-from proxy import app, demo
+from proxy import app, demo, installation
 from proxy.cli import main
 from proxy.host import Places
 from proxy.runtime import Clock
@@ -33,8 +33,8 @@ from tests.e2e.test_process import served
 @contextlib.asynccontextmanager
 async def gateway(settings: Settings) -> AsyncIterator[Demo]:
     """A start in this process, as `serve` makes one."""
-    keys = app.keys_of(settings)
-    await app.bootstrap(settings, keys, Clock())
+    keys = installation.keys_of(settings)
+    await installation.bootstrap(settings, keys, Clock())
     async with app.running(settings, keys) as process:
         yield Demo(process, settings, demo.read(Places(settings.data).demo))
 
@@ -132,7 +132,7 @@ async def test_a_chain_is_known_to_the_change_log_from_its_first_start_and_only_
 
 
 async def test_verify_misses_a_chain_that_is_gone(settings: Settings) -> None:
-    async with gateway(settings), app.running(settings, app.keys_of(settings), slot=1):
+    async with gateway(settings), app.running(settings, installation.keys_of(settings), slot=1):
         pass
     (_, other) = sorted(path for path in Places(settings.data).journal.iterdir())
     shutil.rmtree(other)
@@ -182,7 +182,7 @@ async def test_old_segments_go_by_themselves_when_days_are_set(
     before = len(list(folder.glob("0*.jsonl")))
     assert before > 2
     later = Clock(lambda: Clock().now().replace(year=Clock().now().year + 1))
-    async with app.running(settings, app.keys_of(settings), clock=later):
+    async with app.running(settings, installation.keys_of(settings), clock=later):
         async with asyncio.timeout(20):
             while len(list(folder.glob("0*.jsonl"))) >= before:
                 await asyncio.sleep(0.01)

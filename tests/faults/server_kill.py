@@ -22,7 +22,7 @@ from pathlib import Path
 
 from conf.settings import Settings, load
 from policies.change import Entry
-from proxy import app, demo
+from proxy import app, demo, installation
 from proxy.host import Places
 from proxy.runtime import Clock
 from proxy.siem.building import build
@@ -134,8 +134,8 @@ def main(folder: Path, trials: int) -> None:
     )
     held, port = reserve_port("127.0.0.1", 0)
     settings = load().model_copy(update={"port": port})
-    keys = app.keys_of(settings)
-    asyncio.run(app.bootstrap(settings, keys, Clock()))
+    keys = installation.keys_of(settings)
+    asyncio.run(installation.bootstrap(settings, keys, Clock()))
     places = Places(settings.data)
     token = demo.read(places.demo)["DEMO_TOKEN_ALICE"]
     number = seed()

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientSession
 
 from conf.settings import load
-from proxy import app, chores
+from proxy import app, chores, installation
 from proxy.runtime import Clock
 
 
@@ -39,8 +39,8 @@ async def client(
     monkeypatch.setenv("GATEWARDEN_STORE", mongo_uri)
     monkeypatch.setattr(chores, "CLOCK_SECONDS", 0.02)
     settings = load()
-    keys = app.keys_of(settings)
-    app.published(settings, keys)
+    keys = installation.keys_of(settings)
+    installation.published(settings, keys)
     async with (
         app.running(settings, keys, clock=Clock(wrong), shows=lambda line: None) as process,
         ClientSession(f"http://127.0.0.1:{process.port}") as session,

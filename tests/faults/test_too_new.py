@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from conf.settings import load
-from proxy import app
+from proxy import app, installation
 from proxy.runtime import Clock
 from store.entries import READER, hash_of
 from store.errors import StoreTooNew
@@ -40,8 +40,8 @@ async def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setenv("GATEWARDEN_DATA", str(tmp_path / "var"))
     monkeypatch.setenv("GATEWARDEN_PORT", "0")
     settings = load()
-    keys = app.keys_of(settings)
-    await app.bootstrap(settings, keys, Clock())
+    keys = installation.keys_of(settings)
+    await installation.bootstrap(settings, keys, Clock())
     async with app.running(settings, keys) as process:
         yield process
 
@@ -72,5 +72,5 @@ async def test_a_process_of_this_version_does_not_start_on_it(
     write_newer(tmp_path / "var" / "gatewarden.db")
     settings = load()
     with pytest.raises(StoreTooNew, match="needs reader"):
-        async with app.on_host(settings):
+        async with installation.on_host(settings):
             raise AssertionError("it started")

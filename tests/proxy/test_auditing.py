@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from conf.settings import SettingsError, load
-from proxy import app
+from proxy import app, installation
 from proxy.runtime import Clock
 
 
@@ -63,8 +63,8 @@ async def test_decisions_and_changes_reach_the_monitor_and_checkpoints_the_secon
     async with TestServer(far, host="127.0.0.1") as server:
         monkeypatch.setenv("GATEWARDEN_JOURNAL__COPY_URL", str(server.make_url("/hook")))
         settings = load()
-        keys = app.keys_of(settings)
-        await app.bootstrap(settings, keys, Clock())
+        keys = installation.keys_of(settings)
+        await installation.bootstrap(settings, keys, Clock())
         written = (settings.data / "demo.env").read_text()
         (token,) = re.findall(
             r"^(?:export )?GATEWARDEN_TOKEN=['\"]?([^'\"\n]+)", written, re.MULTILINE

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conf.settings import load
-from proxy import app, review_text
+from proxy import app, installation, review_text
 from proxy.cli import main
 from proxy.host import Places
 from proxy.runtime import Clock
@@ -54,8 +54,8 @@ async def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GATEWARDEN_DEMO", "true")
     monkeypatch.setenv("GATEWARDEN_PORT", "0")
     settings = load()
-    keys = app.keys_of(settings)
-    await app.bootstrap(settings, keys, Clock())
+    keys = installation.keys_of(settings)
+    await installation.bootstrap(settings, keys, Clock())
     async with app.running(settings, keys) as process:
         written = (settings.data / "demo.env").read_text()
         (secret,) = re.findall(r"^(?:export )?GATEWARDEN_TOKEN=['\"]?([^'\"\n]+)", written, re.M)

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conf.settings import EXAMPLES_PATH, load
-from proxy import app, demo
+from proxy import app, demo, installation
 from proxy.cli import main
 from proxy.client import Client
 from proxy.host import Places
@@ -46,7 +46,7 @@ async def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data folder of an installation with the demo estate that does not run."""
     monkeypatch.setenv("GATEWARDEN_DEMO", "true")
     settings = load()
-    await app.bootstrap(settings, app.keys_of(settings), Clock())
+    await installation.bootstrap(settings, installation.keys_of(settings), Clock())
     monkeypatch.delenv("GATEWARDEN_DEMO")
     return settings.data
 
@@ -415,7 +415,7 @@ async def test_the_host_mints_for_who_exists_and_an_account_s_token_is_kept(
     assert token["token"].startswith(f"gw_vat_{token['id']}_")
     settings = load()
     async with app.running(
-        settings.model_copy(update={"port": 0}), app.keys_of(settings)
+        settings.model_copy(update={"port": 0}), installation.keys_of(settings)
     ) as process:
         operator = demo.read(Places(installed).demo)["GATEWARDEN_TOKEN"]
         asked = Client(f"http://127.0.0.1:{process.port}", operator)
@@ -437,7 +437,7 @@ async def test_log_verify_exits_with_1_when_the_log_is_not_whole(
     installed: Path, tmp_path: Path
 ) -> None:
     settings = load()
-    async with app.running(settings.model_copy(update={"port": 0}), app.keys_of(settings)):
+    async with app.running(settings.model_copy(update={"port": 0}), installation.keys_of(settings)):
         pass
     whole = await asyncio.to_thread(run, "log", "verify")
     assert whole.exit_code == 0 and "whole: " in whole.stdout, whole.output

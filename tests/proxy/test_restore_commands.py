@@ -18,7 +18,7 @@ from conf.settings import Settings, load
 from policies.change import Change, Entry, Source
 from policies.documents import parse
 from policies.loader import load_mapping
-from proxy import app
+from proxy import app, installation
 from proxy.cli import main
 from proxy.host import Places
 from proxy.runtime import Clock
@@ -38,7 +38,7 @@ async def settings(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Settings]:
     """An installation with the demo estate that does not run."""
     monkeypatch.setenv("GATEWARDEN_DEMO", "true")
     settings = load()
-    await app.bootstrap(settings, app.keys_of(settings), Clock())
+    await installation.bootstrap(settings, installation.keys_of(settings), Clock())
     monkeypatch.delenv("GATEWARDEN_DEMO")
     yield load()
 
@@ -59,7 +59,7 @@ async def commit(settings: Settings, *puts: dict[str, Any], **fields: Any) -> En
         "host", fields.pop("source", Source.HOST), "test",
         tuple(load_mapping(list(puts)).plain()), **fields,
     )  # fmt: skip
-    async with app.on_host(settings) as changes:
+    async with installation.on_host(settings) as changes:
         return await changes.commit(change, None, Clock().now())
 
 
@@ -85,7 +85,7 @@ async def test_a_backup_is_whole_private_and_never_over_a_file(
     made = await answer("backup", str(file))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert sorted(path.name for path in tmp_path.glob("b.db*")) == ["b.db"]
-    async with app.on_host(settings) as changes:
+    async with installation.on_host(settings) as changes:
         assert (made["epoch"], made["hash"]) == (changes.head, changes.head_hash)
     again = await run("backup", str(file))
     assert again.exit_code == 1 and "exists already" in again.stderr
@@ -100,7 +100,7 @@ async def test_a_restore_serves_nothing_until_it_is_confirmed_and_can_revoke_aga
     restored = await answer("restore", str(file))
     assert restored["epoch"] == ended.epoch - 1 and Path(restored["kept"]).exists()
 
-    keys = app.keys_of(settings)
+    keys = installation.keys_of(settings)
     async with app.running(settings, keys) as process:
         assert not process.health.ready
         detail = {c.name: c.detail for c in process.health.checks()}["policy"]
@@ -136,7 +136,7 @@ async def test_a_restore_is_refused_while_a_gateway_runs(
     file = tmp_path / "b.db"
     await answer("backup", str(file))
     before = (settings.data / "gatewarden.db").stat().st_ino
-    async with app.running(settings, app.keys_of(settings)):
+    async with app.running(settings, installation.keys_of(settings)):
         refused = await run("restore", str(file))
         assert refused.exit_code == 1 and "a gateway runs on this store" in refused.stderr
         assert (settings.data / "gatewarden.db").stat().st_ino == before
@@ -162,7 +162,7 @@ async def test_a_store_copied_over_while_a_gateway_runs_stops_it(
 ) -> None:
     file, token = tmp_path / "b.db", token_of(settings)
     await answer("backup", str(file))
-    async with app.running(settings, app.keys_of(settings)) as process:
+    async with app.running(settings, installation.keys_of(settings)) as process:
         changes = process.runtime.changes
         change = Change("host", Source.HOST, "test", deletes=(("credential", token),))
         await changes.commit(change, None, Clock().now())
@@ -198,7 +198,7 @@ async def test_recover_makes_somebody_a_working_admin_whatever_they_were(
         await commit(settings, {"type": "user", "name": email}, source=Source.GITOPS)
     done = await answer("recover", "--email", email)
     assert done["administers"] is True
-    async with app.on_host(settings) as changes:
+    async with installation.on_host(settings) as changes:
         (entry,) = await changes.entries(done["epoch"] - 1, 1)
         assert entry.source is Source.RECOVERY
         stored = await changes.document(("user", done["user"].removeprefix("user:")))
@@ -210,7 +210,7 @@ async def test_recover_makes_somebody_a_working_admin_whatever_they_were(
 
 
 async def test_recover_works_when_no_admin_is_left(settings: Settings) -> None:
-    async with app.on_host(settings) as changes:
+    async with installation.on_host(settings) as changes:
         admins = [
             stored.document.name
             for stored in await changes.documents("user", "", 1000)

@@ -12,7 +12,7 @@ from conf.settings import Settings, load
 from identity.first_admin import ADMIN, FirstAdmin
 from policies.change import Change, Source
 from policies.documents import Document, parse
-from proxy import app, demo, seeding
+from proxy import app, demo, installation, seeding
 from proxy.host import Places
 from proxy.runtime import Clock
 from store.opening import stores
@@ -34,18 +34,18 @@ def offered(settings: Settings) -> Path:
 async def written(settings: Settings, documents: Iterable[Document]) -> bool:
     """Commits documents on the host; whether the gateway then finds that somebody administers."""
     clock = Clock()
-    changes, state = app.change_log(settings, app.keys_of(settings), clock, print)
+    changes, state = installation.change_log(settings, installation.keys_of(settings), clock, print)
     first = FirstAdmin(settings.data, state)
     changes.subscribe(first)
-    async with app.started(changes):
+    async with installation.started(changes):
         change = Change("host", Source.HOST, "test", tuple(documents))
         await changes.commit(change, None, clock.now())
     return not first.needed
 
 
 async def test_a_process_that_serves_alone_seeds_and_offers_by_itself(settled: Settings) -> None:
-    keys = app.keys_of(settled)
-    lines = app.published(settled, keys)
+    keys = installation.keys_of(settled)
+    lines = installation.published(settled, keys)
     assert all(line.startswith("made ") for line in lines)
     async with app.running(settled, keys, shows=lines.append) as process:
         assert process.runtime.changes.head > 0
@@ -55,8 +55,8 @@ async def test_a_process_that_serves_alone_seeds_and_offers_by_itself(settled: S
 
 async def test_it_applies_the_demo_and_so_offers_nothing(settled: Settings) -> None:
     settled = settled.model_copy(update={"demo": True})
-    keys = app.keys_of(settled)
-    app.published(settled, keys)
+    keys = installation.keys_of(settled)
+    installation.published(settled, keys)
     lines: list[str] = []
     async with app.running(settled, keys, shows=lines.append) as process:
         token = demo.read(Places(settled.data).demo)["DEMO_TOKEN_ALICE"]
@@ -67,7 +67,9 @@ async def test_it_applies_the_demo_and_so_offers_nothing(settled: Settings) -> N
 
 
 async def test_before_workers_an_empty_store_is_seeded(settled: Settings) -> None:
-    lines = await app.bootstrap_for_workers(settled, app.keys_of(settled), Clock())
+    lines = await installation.bootstrap_for_workers(
+        settled, installation.keys_of(settled), Clock()
+    )
     assert any("nobody administers yet" in line for line in lines)
     store, _ = stores(settled.store_url)
     await store.open()
@@ -78,23 +80,23 @@ async def test_before_workers_an_empty_store_is_seeded(settled: Settings) -> Non
 async def test_before_workers_the_offer_is_renewed_and_nothing_is_written(
     settled: Settings,
 ) -> None:
-    keys = app.keys_of(settled)
-    await app.bootstrap_for_workers(settled, keys, Clock())
+    keys = installation.keys_of(settled)
+    await installation.bootstrap_for_workers(settled, keys, Clock())
     before = offered(settled).read_text()
     store, _ = stores(settled.store_url)
     await store.open()
     head = await store.head()
-    await app.bootstrap_for_workers(settled, keys, Clock())
+    await installation.bootstrap_for_workers(settled, keys, Clock())
     assert await store.head() == head
     await store.close()
     assert offered(settled).read_text() != before
 
 
 async def test_before_workers_an_administrator_ends_the_offer(settled: Settings) -> None:
-    keys = app.keys_of(settled)
-    await app.bootstrap_for_workers(settled, keys, Clock())
+    keys = installation.keys_of(settled)
+    await installation.bootstrap_for_workers(settled, keys, Clock())
     await written(settled, [parse({**TEAM, "roles": [ADMIN]})])
-    lines = await app.bootstrap_for_workers(settled, keys, Clock())
+    lines = await installation.bootstrap_for_workers(settled, keys, Clock())
     assert not any("nobody administers yet" in line for line in lines)
     assert not offered(settled).exists()
 

@@ -25,7 +25,7 @@ from aiohttp import web
 from ruamel.yaml import YAML
 
 from conf.settings import load
-from proxy import app, demo
+from proxy import app, demo, installation
 from proxy.host import Places
 from proxy.runtime import Clock
 from store.sqlite import SqliteStore
@@ -527,8 +527,8 @@ async def house(
     for name, value in given.items():
         monkeypatch.setenv(f"GATEWARDEN_{name}", value)
     made = load()
-    keys = app.keys_of(made)
-    await app.bootstrap(made, keys, Clock())
+    keys = installation.keys_of(made)
+    await installation.bootstrap(made, keys, Clock())
     async with (
         app.running(made, keys) as process,
         aiohttp.ClientSession(auto_decompress=False) as http,
