@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -139,17 +139,19 @@ def _answer(piece: Piece, test: Test, known: _Flags) -> Passed:
         texts, codes = piece.metadata(test.column, test.metadata)
     else:
         texts, codes = piece.texts(test.column)
+    passes: Callable[[str | None], bool]
     if test.column in ("teams", "status"):
-        flags = [known[text] for text in texts]
+        passes = known.__getitem__
     elif test.present:
-        nothing = ("", None) if test.metadata is None else (None,)
-        flags = [text not in nothing for text in texts]
+        passes = bool if test.metadata is None else _is_said
     else:  # most columns may have thousands of texts, which are not worth keeping
-        wanted = test.wanted - {""} if test.metadata is None else test.wanted
-        flags = [text in wanted for text in texts]
-    if codes is None:
-        return np.full(piece.size, flags[0])
-    return np.array(flags)[codes]
+        passes = (test.wanted - {""} if test.metadata is None else test.wanted).__contains__
+    flags = np.fromiter(map(passes, texts), np.bool_, len(texts))
+    return np.full(piece.size, flags[0]) if codes is None else flags[codes]
+
+
+def _is_said(text: str | None) -> bool:
+    return text is not None
 
 
 def _passes(test: Test, text: str | None) -> bool:
