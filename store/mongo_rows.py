@@ -8,7 +8,7 @@ alone; only what is left is read. All else is asked as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pymongo.collection import Collection
@@ -22,8 +22,6 @@ from store.request_records import Row
 INDEX: Final = [("keys", 1), ("_id", -1)]
 _FIRST: Final = 1000  # places in the first look
 _LARGEST: Final = 16_000
-_DENSE: Final = 4  # so many times as often counts as about as often
-_COUNTED: Final = 50_000  # how far is counted to find the rarest key
 _WIDE: Final = (
     100  # keys of a test that is left to the documents: each place is looked up under each
 )
@@ -65,15 +63,14 @@ class MongoRows:
         """Adds the rows of one arm as they are found."""
         tests = sorted(_wanted(arm), key=lambda test: len(test.keys))
         query, had, size = mongo_arm(arm), 0, _FIRST
-        counts: dict[Test, int] = {}
         while True:
             places = self._places(tests[0], {"$gte": bottom, "$lte": top}, size)
-            both = places
+            both: Sequence[int] = places
             for test in tests[1:]:
                 if both and len(test.keys) <= _WIDE:
-                    both = self._also(test, both, _often(test, tests[0], counts))
+                    both = self._places(test, {"$in": list(both)}, 0)
             if both:
-                more = self._found({"$in": both}, query, number - had, hint="_id_")
+                more = self._found({"$in": list(both)}, query, number - had, hint="_id_")
                 rows |= more
                 had += len(more)
             if had >= number or len(places) < size:
@@ -81,33 +78,23 @@ class MongoRows:
             top = places[-1] - 1
             if size == _FIRST:  # it takes longer: the walk goes on along what is rarest
                 span = {"$gte": bottom, "$lte": top}
-                counts = {test: self._count(test, span) for test in tests}
-                tests.sort(key=lambda test: (counts[test], len(test.keys)))
+                tests.sort(key=lambda test: (self._rarity(test, span), len(test.keys)))
             size = min(size * 4, _LARGEST)
-
-    def _also(self, test: Test, places: list[int], dense: bool) -> list[int]:
-        """Those of the places, newest first, where a test holds as well."""
-        if not dense:
-            return self._places(test, {"$in": places}, 0)
-        # It holds about as often: to read along is less than to seek each place.
-        held = set(self._places(test, {"$gte": places[-1], "$lte": places[0]}, 0))
-        return [place for place in places if place in held]
 
     def _places(self, test: Test, places: Document, number: int) -> list[int]:
         query = {"keys": {"$in": sorted(test.keys)}, "_id": places}
         found = self._kept.find(
             query, {"_id": 1}, sort=[("_id", -1)], limit=number, hint=INDEX, batch_size=_LARGEST + 1
         )
-        return [one["_id"] for one in found]
+        return [one["_id"] for one in found.to_list()]
 
-    def _count(self, test: Test, places: Document) -> int:
+    def _rarity(self, test: Test, places: Document) -> int:
+        """How far back so many places of a test reach, 0 for all the way: what is rare reaches far."""
         query = {"keys": {"$in": sorted(test.keys)}, "_id": places}
-        return self._kept.count_documents(query, limit=_COUNTED, hint=INDEX)
-
-
-def _often(test: Test, other: Test, counts: Mapping[Test, int]) -> bool:
-    """Whether a test is known to hold about as often as another, or less often."""
-    return test in counts and counts[test] < min(_COUNTED, _DENSE * counts[other] + 1)
+        found = self._kept.find(
+            query, {"_id": 1}, sort=[("_id", -1)], skip=_FIRST - 1, limit=1, hint=INDEX
+        )
+        return next((int(one["_id"]) for one in found), 0)
 
 
 def _wanted(arm: Tests) -> list[Test]:
