@@ -47,6 +47,13 @@ class Cells:
         return keys, values
 
 
+def among(keys: Numbers, others: Numbers) -> NDArray[np.bool_]:
+    """Which of the keys are among others."""
+    said = _one_number(np.concatenate([keys, others], axis=1))
+    many = keys.shape[1]
+    return np.isin(said[:many], said[many:])
+
+
 def _one_number(keys: Numbers) -> Numbers:
     """A number for each key, the same for the same."""
     said = np.zeros(keys.shape[1], np.int64)

@@ -19,7 +19,7 @@ from authz.filters import Filter
 from authz.keys import status_class
 from store import aggregate_columns as columns
 from store.aggregate_columns import AT, UNKNOWN
-from store.aggregate_pieces import Column, Numbers, Passed, Piece, Sieve
+from store.aggregate_pieces import Codes, Column, Numbers, Passed, Piece, Sieve
 from store.aggregates import (
     MAX_GROUPS,
     ColumnStore,
@@ -32,9 +32,12 @@ from store.aggregates import (
     column_of,
     joined,
 )
-from store.cells import HALF, Cells, combined, halves, whole
+from store.cells import HALF, Cells, among, combined, halves, whole
 from store.column_filter import columns_of, plan
 from store.request_records import Row, Window
+
+Name = tuple[int, tuple[str | None, ...]]  # what a group is called: its start, and its texts
+Times = dict[Name, dict[str, dict[int, int]]]
 
 _SPREAD: Final = frozenset({"team", "status_class"})  # the columns hold sets of teams, and statuses
 _TOGETHER: Final = 16  # pieces that are read at once
@@ -143,7 +146,7 @@ class Figures:
             largest = np.argsort(-values[0], kind="stable")[:most]
             left_out = keys.shape[1] - len(largest)
             keys, values = keys[:, largest], values[:, largest]
-        groups = self._made(keys, values)
+        groups = self._made(keys, values, self._times(keys if left_out else None))
         if spread:
             groups = joined(groups, lambda group: _spread(group.by, self._asked.by))
             if most is not None:
@@ -152,8 +155,7 @@ class Figures:
                 groups = groups[:most]
         return Totals(groups, left_out, truncated)
 
-    def _made(self, keys: Numbers, values: Numbers) -> list[Group]:
-        times = self._times()
+    def _made(self, keys: Numbers, values: Numbers, times: Times) -> list[Group]:
         names = self._asked.sums
         sums = [whole(values[place], values[place + 1]) for place in range(1, len(values), 2)]
         said = zip(*sums, strict=True) if sums else repeat(())
@@ -164,7 +166,7 @@ class Figures:
             )
         ]
 
-    def _named(self, keys: Numbers) -> Iterator[tuple[int, tuple[str | None, ...]]]:
+    def _named(self, keys: Numbers) -> Iterator[Name]:
         """The start and the texts of each key."""
         starts = (keys[0] * self._asked.interval).tolist()
         said = []
@@ -173,11 +175,14 @@ class Figures:
             said.append([texts[code] for code in codes.tolist()])
         return zip(starts, zip(*said, strict=True) if said else repeat(()), strict=False)
 
-    def _times(self) -> dict[tuple[int, tuple[str | None, ...]], dict[str, dict[int, int]]]:
-        """How many times each duration, by group and name."""
-        found: dict[tuple[int, tuple[str | None, ...]], dict[str, dict[int, int]]] = {}
+    def _times(self, wanted: Numbers | None) -> Times:
+        """How many times each duration, by group and name; of the groups with these keys, or of all."""
+        found: Times = {}
         for name, cells in self._durations.items():
             keys, (counts,) = cells.added_up()
+            if wanted is not None:
+                held = among(keys[:-1], wanted)
+                keys, counts = keys[:, held], counts[held]
             for group, value, count in zip(
                 self._named(keys[:-1]), keys[-1].tolist(), counts.tolist(), strict=False
             ):
@@ -203,7 +208,7 @@ def _texts(piece: Piece, name: str) -> Column:
     return Column([text or None for text in texts], codes)
 
 
-def _picked(codes: np.ndarray | None, passed: Passed | None, size: int) -> Numbers:
+def _picked(codes: Codes | None, passed: Passed | None, size: int) -> Numbers:
     if codes is None:
         return np.zeros(size, np.int64)
     return (codes if passed is None else codes[passed]).astype(np.int64)

@@ -231,7 +231,7 @@ def test_metadata_of_more_keys_than_have_columns_counts_the_same(world: World) -
 @pytest.mark.parametrize("by", ["created_by", "team"])
 def test_the_largest_groups_are_those_of_all_and_the_rest_is_counted(world: World, by: str) -> None:
     fill(world, PIECE + 300)
-    grouping = Grouping((by,), interval=HOUR)
+    grouping = Grouping((by,), durations=("total_ms",), interval=HOUR)
     every = aggregate(world.columns, EVERYTHING, ALWAYS, grouping, 60.0).groups
     found = aggregate(world.columns, EVERYTHING, ALWAYS, grouping, 60.0, most=20)
     assert found.left_out == len(every) - 20
