@@ -115,7 +115,7 @@ def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
     file.seek(member.header_offset)
     head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
-        raise zipfile.BadZipFile(f"`{member.filename}` has no head")
+        raise zipfile.BadZipFile(f"{member.filename!a} has no head")
     mark, _, flags, kind, clock, day, crc, packed, size, name, extra = _HEADER.unpack(head)
     sizes = (member.compress_size, member.file_size)
     large = (packed, size) == (0xFFFFFFFF, 0xFFFFFFFF)  # the true ones are in the extra field
@@ -126,9 +126,9 @@ def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
         or (clock, day)
         != (hour << 11 | minute << 5 | second >> 1, (year - 1980) << 9 | month << 5 | date)
         or (not large and ((packed, size) != sizes or extra))
-        or file.read(name) != member.orig_filename.encode("ascii")
+        or file.read(name) != member.orig_filename.encode("ascii", "backslashreplace")
     ):
-        raise zipfile.BadZipFile(f"the head of `{member.filename}` was changed")
+        raise zipfile.BadZipFile(f"the head of {member.filename!a} was changed")
 
 
 def _small(bundle: zipfile.ZipFile, name: str, most: int) -> bytes:

@@ -99,6 +99,19 @@ async def test_a_bundle_of_a_window_is_whole_and_holds_the_window_to_its_checkpo
     assert target.stat().st_mode & 0o077 == 0
 
 
+async def test_no_bit_of_the_directory_can_be_changed_unnoticed_or_stops_the_check(
+    journal: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "log.zip"
+    made(journal, target)
+    whole, held = target.read_bytes(), files(target)
+    for at in range(whole.index(b"PK\x01\x02"), len(whole)):
+        for bit in (1, 16, 128):  # of a length, the largest makes a name that is not ASCII
+            target.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            _, report = verify_bundle(target, PUBLIC)
+            assert not report.ok or files(target) == held, (at, bit)
+
+
 @pytest.mark.parametrize(
     "window",
     [
