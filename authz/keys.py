@@ -169,13 +169,12 @@ def stamp_of(body: Mapping[str, Any], aside: Mapping[str, Any] | None = None) ->
     """
     kept = aside or {}
     # What is no text counts as absent. Each record comes through here: a call for each field would tell.
-    said = {
+    said = {"created_by": "", "resource": _text(kept.get("resource"))}
+    said |= {
         field: value for name, field in _TEXTS if isinstance(value := body.get(name), str) and value
     }
-    if "resource" not in said:
-        said["resource"] = _text(kept.get("resource"))
     return Stamp(
-        **{"created_by": "", **said},
+        **said,
         teams=tuple([_text(one) for one in body.get("teams") or ()]),
         status=status if isinstance(status := body.get("status"), int) else 0,
         rules=tuple([_text(one) for one in body.get("rules") or ()]),

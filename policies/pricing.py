@@ -60,13 +60,16 @@ def public(provider: str, model_id: str) -> Price | None:
     if models is None:
         return None
     name = model_id.lower()
-    found = models.get(name) or models.get(_DATED.sub("", name))
+    found = _dated(models, name)
     if found is None and provider == "aws-bedrock" and (region := _REGION.match(name)):
-        name = name.removeprefix(region[0])
-        found = models.get(name) or models.get(_DATED.sub("", name))
+        found = _dated(models, name.removeprefix(region[0]))
         if found is not None and region[1] != "global":
             return found.regional
     return None if found is None else found.price
+
+
+def _dated(models: Mapping[str, _Public], name: str) -> _Public | None:
+    return models.get(name) or models.get(_DATED.sub("", name))
 
 
 def _pico(dollars: float | None) -> int:
@@ -94,18 +97,21 @@ def _table() -> Mapping[str, Mapping[str, _Public]]:
 
 
 def _public(version: str, said: Mapping[str, Any]) -> _Public:
-    more = str(said.get("regional", 1))
-    return _Public(_said(version, said, "1"), _said(f"{version}*{more}", said, more))
+    price = _said(version, said)
+    if "regional" not in said:
+        return _Public(price, price)
+    more = str(said["regional"])
+    return _Public(price, _said(f"{version}*{more}", said, Decimal(more)))
 
 
-def _said(version: str, said: Mapping[str, Any], times: str) -> Price:
+def _said(version: str, said: Mapping[str, Any], times: Decimal = Decimal(1)) -> Price:
     def pico(dollars: float) -> int:
-        return int(Decimal(str(dollars)) * Decimal(times) * _PICO_OF_MILLION)
+        return int(Decimal(str(dollars)) * times * _PICO_OF_MILLION)
 
     long = said.get("long")
     return Price(
         pico(said["input"]),
         pico(said["output"]),
-        version.removesuffix("*1"),
+        version,
         Long(long["above"], pico(long["input"]), pico(long["output"])) if long else None,
     )

@@ -17,7 +17,6 @@ from store.column_filter import names_of, plan
 from store.errors import StoreError
 from store.request_records import Row, Window
 
-MAX_GROUPS: Final = 250_000
 GROUPS: Final = (
     *("model", "account", "server", "tool", "method", "outcome", "status", "error"),
     *("created_by", "team", "status_class"),

@@ -21,7 +21,6 @@ from store import aggregate_columns as columns
 from store.aggregate_columns import AT, UNKNOWN
 from store.aggregate_pieces import Codes, Column, Numbers, Passed, Piece, Sieve
 from store.aggregates import (
-    MAX_GROUPS,
     ColumnStore,
     Group,
     Grouping,
@@ -32,12 +31,13 @@ from store.aggregates import (
     column_of,
     joined,
 )
-from store.cells import HALF, Cells, among, combined, halves, whole
+from store.cells import Cells, among, combined, halves, whole
 from store.column_filter import columns_of, plan
 from store.request_records import Row, Window
 
-Name = tuple[int, tuple[str | None, ...]]  # what a group is called: its start, and its texts
-Times = dict[Name, dict[str, dict[int, int]]]
+MAX_GROUPS: Final = 250_000
+_Name = tuple[int, tuple[str | None, ...]]  # what a group is called: its start, and its texts
+_Times = dict[_Name, dict[str, dict[int, int]]]
 
 _SPREAD: Final = frozenset({"team", "status_class"})  # the columns hold sets of teams, and statuses
 _TOGETHER: Final = 16  # pieces that are read at once
@@ -93,8 +93,7 @@ class Figures:
         """The number of each record's interval; None if there are none."""
         if not self._asked.interval:
             return None
-        at = piece.numbers(AT)
-        return (at if passed is None else at[passed]) // self._asked.interval
+        return _passing(piece.numbers(AT), passed) // self._asked.interval
 
     def _sum(
         self, piece: Piece, passed: Passed | None, keys: list[Numbers], which: Numbers
@@ -102,23 +101,16 @@ class Figures:
         many = len(keys[0])
         found = [np.bincount(which, minlength=many)]
         for name in self._asked.sums:
-            values = piece.numbers(name)
-            values = values if passed is None else values[passed]
-            for half in halves(values) if values.max() >> HALF else (values, None):
+            for half in halves(_passing(piece.numbers(name), passed)):
                 # Halves of a piece add up to less than 2^53, so that they are exact in between.
-                found.append(
-                    np.zeros(many, np.int64)
-                    if half is None
-                    else np.bincount(which, half, many).astype(np.int64)
-                )
+                found.append(np.bincount(which, half, many).astype(np.int64))
         self._groups.add(keys, found)
 
     def _time(
         self, piece: Piece, passed: Passed | None, keys: list[Numbers], which: Numbers
     ) -> None:
         for name, cells in self._durations.items():
-            values = piece.numbers(name)
-            values = values if passed is None else values[passed]
+            values = _passing(piece.numbers(name), passed)
             known = values != UNKNOWN
             values, groups = values[known], which[known]
             if len(values):
@@ -155,7 +147,7 @@ class Figures:
                 groups = groups[:most]
         return Totals(groups, left_out, truncated)
 
-    def _made(self, keys: Numbers, values: Numbers, times: Times) -> list[Group]:
+    def _made(self, keys: Numbers, values: Numbers, times: _Times) -> list[Group]:
         names = self._asked.sums
         sums = [whole(values[place], values[place + 1]) for place in range(1, len(values), 2)]
         said = zip(*sums, strict=True) if sums else repeat(())
@@ -166,7 +158,7 @@ class Figures:
             )
         ]
 
-    def _named(self, keys: Numbers) -> Iterator[Name]:
+    def _named(self, keys: Numbers) -> Iterator[_Name]:
         """The start and the texts of each key."""
         starts = (keys[0] * self._asked.interval).tolist()
         said = []
@@ -175,9 +167,9 @@ class Figures:
             said.append([texts[code] for code in codes.tolist()])
         return zip(starts, zip(*said, strict=True) if said else repeat(()), strict=False)
 
-    def _times(self, wanted: Numbers | None) -> Times:
+    def _times(self, wanted: Numbers | None) -> _Times:
         """How many times each duration, by group and name; of the groups with these keys, or of all."""
-        found: Times = {}
+        found: _Times = {}
         for name, cells in self._durations.items():
             keys, (counts,) = cells.added_up()
             if wanted is not None:
@@ -206,6 +198,10 @@ def _texts(piece: Piece, name: str) -> Column:
         return piece.metadata(column, key)
     texts, codes = piece.texts(column)
     return Column([text or None for text in texts], codes)
+
+
+def _passing(values: Numbers, passed: Passed | None) -> Numbers:
+    return values if passed is None else values[passed]
 
 
 def _picked(codes: Codes | None, passed: Passed | None, size: int) -> Numbers:

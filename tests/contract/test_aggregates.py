@@ -247,8 +247,7 @@ def test_nothing_may_be_read_and_nothing_is_counted(world: World) -> None:
 
 def test_a_deadline_says_that_it_struck(world: World) -> None:
     fill(world, 10)
-    ticks = itertools.count()
-    clock = lambda: float(next(ticks))  # noqa: E731
+    clock = map(float, itertools.count()).__next__
     found = aggregate(world.columns, EVERYTHING, ALWAYS, Grouping(), 0.5, clock=clock)
     assert found == Totals([], truncated=True)
 

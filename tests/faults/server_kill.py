@@ -25,7 +25,8 @@ from policies.change import Entry
 from proxy import app, demo, installation
 from proxy.host import Places
 from proxy.runtime import Clock
-from proxy.siem.building import build
+from proxy.siem.sinks import FileSink
+from proxy.siem.stream import Stream
 from proxy.workers import reserve_port
 from store.verify import verify
 from tests.faults.harness import missing, on_disk, seed
@@ -107,21 +108,15 @@ async def streamed(settings: Settings) -> list[dict[str, object]]:
     async def no_entries(after: int, limit: int) -> list[Entry]:
         return []
 
-    async def no_fetch(request: object) -> object:
-        raise AssertionError("a file is not fetched")
-
-    stream = build(
-        settings.siem,
-        journal=Places(settings.data).journal,
-        cursors=settings.data / "siem.json",
-        fetch=no_fetch,  # type: ignore[arg-type]
-        entries=no_entries,
-    )
-    assert stream is not None and settings.siem.file is not None
+    file, journal = settings.siem.file, Places(settings.data).journal
+    assert file is not None
+    sink = FileSink(file, most=settings.siem.file_bytes, keep=settings.siem.file_keep)
+    cursors = settings.data / "siem.json"
+    stream = Stream(journal, cursors, sink, no_entries, records=STREAMED)
     while await stream.step() == 0.0:
         pass
     await stream.close()
-    return [json.loads(line) for line in settings.siem.file.read_bytes().splitlines()]
+    return [json.loads(line) for line in file.read_bytes().splitlines()]
 
 
 def main(folder: Path, trials: int) -> None:
