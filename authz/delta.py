@@ -7,9 +7,8 @@ rows, so that a process can compare what it holds with what was committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from operator import itemgetter
-from typing import TypeVar
 
 from authz.collector import paused
 from authz.conditions import decode
@@ -20,14 +19,12 @@ from authz.rows import (
     Row,
     digest_after,
     digest_of,
-    digest_of_texts,
     digest_sum,
-    flat_rows,
+    in_parts,
+    read_texts,
 )
 from authz.table import Table
 
-T = TypeVar("T")
-_BATCH = 4096
 _WIDTH = {ptype: count + 1 for ptype, count in ARITY.items()}  # with the type itself
 _values = itemgetter(slice(1, None))
 _COPIED_FOR_A_ROW = 100  # copying so many entries takes as long as taking one row
@@ -67,7 +64,7 @@ class Delta:
         """
         self._load(
             ([(ptype, *values) for ptype, values in part], digest_sum(part))
-            for part in _parts(rows)
+            for part in in_parts(rows)
         )
 
     def load_texts(self, texts: Iterable[str]) -> None:
@@ -76,7 +73,7 @@ class Delta:
         Raises:
             InvalidRow, InvalidCondition: a row cannot be taken.
         """
-        self._load((flat_rows(part), digest_of_texts(part)) for part in _parts(texts))
+        self._load(read_texts(texts))
 
     def _load(self, parts: Iterable[tuple[list[tuple[str, ...]], int]]) -> None:
         """Takes parts: the type of each row with its values, and the sum of their digests."""
@@ -215,9 +212,3 @@ def _check(rows: Iterable[Row]) -> None:
 
 def _misshapen(ptype: str, count: int) -> str:
     return f"a row of type `{ptype}` cannot have {count} values"
-
-
-def _parts(items: Iterable[T]) -> Iterator[list[T]]:
-    source = iter(items)
-    while part := list(islice(source, _BATCH)):
-        yield part

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from authz.errors import InvalidRow
 
+T = TypeVar("T")
 DIGEST_MODULUS = 1 << 256
+_PART = 4096
 
 # How many values follow the type of a row.
 ARITY = {
@@ -101,6 +104,19 @@ def _digest_sum(lines: bytes) -> int:
     # Canonical JSON has no newline of its own, so that rows can be written and told apart in one go.
     sha256, number = hashlib.sha256, int.from_bytes
     return sum([number(sha256(line).digest(), "big") for line in lines.split(b"\n")[:-1]])
+
+
+def in_parts(items: Iterable[T]) -> Iterator[list[T]]:
+    """Some thousands at a time: what is worth doing in one go, and no more than that at once."""
+    source = iter(items)
+    while part := list(islice(source, _PART)):
+        yield part
+
+
+def read_texts(texts: Iterable[str]) -> Iterator[tuple[list[tuple[str, ...]], int]]:
+    """Parts of the rows, each as `flat_rows`, with the sum of their digests. Raises: InvalidRow."""
+    for part in in_parts(texts):
+        yield flat_rows(part), digest_of_texts(part)
 
 
 def digest_after(digest: int, added: Iterable[Row], removed: Iterable[Row]) -> int:

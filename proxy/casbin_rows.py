@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from authz.rows import DIGEST_MODULUS, Row, digest_of_texts, digest_text
+from authz.rows import DIGEST_MODULUS, Row, digest_text, read_texts
 from authz.vocabulary import Kind
 from policies.casbin_export import CasbinPolicy, casbin_policy
 from store.entries import row_of
@@ -100,9 +100,9 @@ class CasbinRows:
 
             def rows() -> Iterator[Row]:
                 nonlocal digest
-                for text in texts:
-                    digest += digest_of_texts((text,))
-                    yield row_of(text)
+                for part, share in read_texts(texts):
+                    digest += share
+                    yield from (Row(one[0], one[1:]) for one in part)
 
             return casbin_policy(rows(), people=addresses), digest
 
