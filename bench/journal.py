@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from authz.chain import Link, seal
 from authz.decision import Decision, Effect, Part, Question, Reason, Verdict
-from authz.records import DecisionRecord, decision_record
+from authz.recording import decision_record
+from authz.records import DecisionRecord
 from store.journal import Journal
 
 ROUNDS = 5

@@ -1,10 +1,9 @@
 """What the records store costs: `python -m bench.logs [--records 100000] [--store sqlite,mongodb] [--json FILE]`.
 
-So many requests of `--days` days, with a few planted among them that a hard reader looks for: somebody with
-twelve old ones, teams that hardly work, a value of metadata that a rule leaves almost nothing of. Measured are
-taking records in batches, their bytes, sealing columns, the first page and page 100 of each reader, figures
-over 30 days, retention in small steps, and verifying a journal. Each reader's first page is compared with
-what looking at every record finds. Figures are of this machine and this run.
+So many requests of `--days` days (`log_workload.py`). Measured are taking records in batches, their bytes,
+sealing, the first page and page 100 of each reader, figures over 30 days, retention in small steps, and
+verifying a journal. Each reader's first page is compared with what looking at every record finds. Figures are
+of this machine and this run.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import asyncio
 import contextlib
 import json
 import platform
-import random
 import statistics
 import sys
 import tempfile
@@ -28,10 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from authz import keys
-from authz.filters import EVERYTHING, Filter, all_of, either, has, lacks
-from authz.keys import keys_of, stamp_of
-from authz.records import canonical, request_record
+from authz.recording import request_record
+from bench.log_workload import DAY, START, Reader, entries, readers
 from store.aggregates import ColumnStore, Grouping, TooManyGroups
 from store.figures import aggregate
 from store.journal import Journal
@@ -42,152 +38,18 @@ from store.sqlite_aggregates import SqliteColumns
 from store.sqlite_request_records import SqliteShelves
 from store.verify import verify
 
-DAY = 86_400_000_000
-START = 1_790_000_000_000_000
 BATCH = 500
 PAGE = 50
 REPEATS = 15
 SECONDS = 60.0
 MOST = 1000  # groups that a caller sees
-
-
-class Reader(NamedTuple):
-    """Somebody who asks, and what it comes to."""
-
-    name: str
-    filter: Filter
+CACHE_GB = 3  # of the server
 
 
 class Opened(NamedTuple):
     shelves: Shelves
     columns: ColumnStore
     size: Callable[[], int]
-
-
-# --- what is in it ---------------------------------------------------------------------------------
-
-
-def readers() -> list[Reader]:
-    """The hard ones: each is hard for another kind of index."""
-    forty = has(*(keys.team(f"team:t{n}") for n in range(20, 60)))
-    dormant = has(*(keys.team(f"team:d{n}") for n in range(40)))
-    retired = has(keys.plain("model", "acme/retired"))
-    region, app = has(keys.pinned("region")), has(keys.pinned("app"))
-    regions = lacks(*(keys.pinned("region", one) for one in ("emea", "apac", "na")))
-    rare = (
-        all_of(has(keys.creator("user:u-rare"))),
-        all_of(dormant),
-        all_of(has(keys.pinned("region", "rare"))),
-        all_of(retired),
-        all_of(region, regions),
-    )
-    return [
-        Reader("own, 12 old", rare[0]),
-        Reader("40 teams", all_of(forty)),
-        Reader("40 dormant teams", all_of(dormant)),
-        Reader("rare metadata value", rare[2]),
-        Reader("one of 20,000 customers", all_of(has(keys.pinned("customer", "c-777")))),
-        Reader("not in, much left", all_of(app, lacks(keys.pinned("app", "a0")))),
-        Reader("not in, 25 left", all_of(region, regions)),
-        Reader(
-            "not by some", all_of(lacks(*(keys.creator(f"virtualaccount:v{n}") for n in range(5))))
-        ),
-        Reader(
-            "union of five",
-            either(
-                all_of(forty, has(keys.pinned("region", "emea"))),
-                all_of(has(keys.creator("user:u-5"))),
-                all_of(has(keys.owner("team:t3"))),
-                all_of(app, lacks(keys.pinned("app", "a0"), keys.pinned("app", "a1"))),
-                all_of(has(keys.plain("model", "acme/m7")), has(keys.pinned("env", "prod"))),
-            ),
-        ),
-        Reader("union of five rare", either(*rare)),
-        Reader("admin", EVERYTHING),
-        Reader("admin, retired model", all_of(retired)),
-        Reader("40 teams, retired model", all_of(forty, retired)),
-        Reader("40 teams, status 500", all_of(forty, has(keys.plain("status", "500")))),
-        Reader(
-            "40 teams, one conversation", all_of(forty, has(keys.claimed("conversation", "none")))
-        ),
-        Reader(
-            "a big team, another's account",
-            all_of(has(keys.team("team:t0")), has(keys.creator("virtualaccount:v1"))),
-        ),
-    ]
-
-
-def entries(count: int, days: int) -> Iterator[Entry]:
-    """Requests, oldest first; the same for every store."""
-    draw = random.Random(6)
-    users = [f"user:u-{n}" for n in range(20_000)]
-    weights = [1 / (n + 1) for n in range(20_000)]
-    who = draw.choices(users, list(weights), k=count)
-    accounts = draw.choices(range(2000), [1 / (n + 1) for n in range(2000)], k=count)
-    planted = _planted(draw, count)
-    for n in range(count):
-        account = draw.random() < 0.6
-        principal = f"virtualaccount:v{accounts[n]}" if account else who[n]
-        team = f"team:t{accounts[n] % 500 if account else hash_of(who[n]) % 500}"
-        pinned = {"env": draw.choice(("prod", "prod", "dev"))}
-        if draw.random() < 0.6:
-            pinned["region"] = draw.choice(("emea", "apac", "na"))
-        if draw.random() < 0.8:
-            pinned["app"] = f"a{min(int(draw.expovariate(0.3)), 40)}"
-        if draw.random() < 0.5:
-            pinned["customer"] = f"c-{draw.randrange(20_000)}"
-        status = 200 if draw.random() < 0.96 else draw.choice((400, 429, 500))
-        said: dict[str, Any] = {
-            "principal": principal,
-            "teams": (team,),
-            "owner_team": team if account else "",
-            "model": f"acme/m{min(int(draw.expovariate(0.12)), 59)}",
-            "pinned": pinned,
-            **planted.get(n, {}),
-        }
-        record = request_record(
-            request_id=f"r-{n:016x}",
-            decision_id=f"{n:026x}",
-            credential=f"credential:{principal[-8:]}",
-            status=status,
-            route="/v1/chat/completions",
-            account="acme",
-            dialect="openai",
-            upstream_status=status,
-            input_tokens=draw.randrange(20, 9000),
-            output_tokens=draw.randrange(1, 2000),
-            first_byte_ms=draw.randrange(80, 1500),
-            total_ms=draw.randrange(200, 30_000),
-            cost=draw.randrange(1000, 90_000_000),
-            claimed={"conversation": f"{n // 4:x}"} if n % 3 else None,
-            **said,
-        )
-        at = START + n * days * DAY // count
-        aside = record.aside
-        body = json.loads(canonical(record))
-        body.pop("aside", None)
-        line = {"at": at, "body": body, "hash": "ab" * 32, "id": f"{n:026x}", "prev": "cd" * 32}
-        line |= {"seq": n + 1, "writer": "w"} | ({"aside": aside} if aside else {})
-        stamp = keys_of(stamp_of(body, aside))
-        yield Entry(Shelf.REQUESTS, "w", n + 1, f"{n:026x}", at, stamp, canonical(line))
-
-
-def hash_of(text: str) -> int:
-    """A number that is the same in every run."""
-    return sum(text.encode()) * 2_654_435_761 % 1_000_003
-
-
-def _planted(draw: random.Random, count: int) -> dict[int, dict[str, Any]]:
-    made: dict[int, dict[str, Any]] = {}
-    for n in range(12):
-        made[n * 3] = {"principal": "user:u-rare", "owner_team": ""}
-    for n in draw.sample(range(count), 30):
-        made[n] = {"model": "acme/retired"}
-    for n in draw.sample(range(count), 25):
-        made[n] = {"pinned": {"region": "rare"}}
-    for n in draw.sample(range(count), 200):
-        made[n] = {"teams": (f"team:d{n % 40}",), "owner_team": ""}
-    return made
 
 
 # --- one store -------------------------------------------------------------------------------------
@@ -210,7 +72,7 @@ def opened(kind: str, folder: Path) -> Iterator[Opened]:
 
         from tests.peers.mongod import replica_set
 
-        with replica_set(folder / "mongod") as server:
+        with replica_set(folder / "mongod", cache_gb=CACHE_GB) as server:
             uri = f"mongodb://{server.address}/gatewarden?replicaSet=rs0"
             shelves, columns = MongoShelves.open(uri), MongoColumns.open(uri)
             client: MongoClient[dict[str, Any]] = MongoClient(uri)
@@ -232,10 +94,22 @@ def opened(kind: str, folder: Path) -> Iterator[Opened]:
 def measure(kind: str, count: int, days: int, folder: Path) -> dict[str, Any]:
     """Everything about one store."""
     with opened(kind, folder) as store:
-        return {"store": kind, "records": count, "days": days, **_measured(store, count, days)}
+        filled = fill(store.shelves, count, days)
+        said = {"store": kind, "records": count, "days": days}
+        return said | asked(store, filled, count, days)
 
 
-def _measured(store: Opened, count: int, days: int) -> dict[str, Any]:
+class Filled(NamedTuple):
+    """What a store was filled with, and what that took."""
+
+    batches: list[float]  # ms
+    body_bytes: float  # a record
+    matches: dict[str, int]  # by reader
+    newest: dict[str, list[int]]  # the first page of each, the oldest first
+
+
+def fill(shelves: Shelves, count: int, days: int) -> Filled:
+    """Takes so many requests."""
     asking = readers()
     newest: dict[str, list[int]] = {one.name: [] for one in asking}
     matches = dict.fromkeys(newest, 0)
@@ -251,23 +125,36 @@ def _measured(store: Opened, count: int, days: int) -> dict[str, Any]:
                 newest[reader.name] = [*newest[reader.name][1 - PAGE :], one.wseq]
         if len(batch) == BATCH or one.wseq == count:
             heads = {"w": (one.wseq, "hash")}
-            batches.append(timed(lambda: store.shelves.take(batch, heads)))  # noqa: B023
+            batches.append(timed(lambda: shelves.take(batch, heads)))  # noqa: B023
             batch.clear()
+    return Filled(batches, raw / count, matches, newest)
+
+
+def asked(store: Opened, filled: Filled, count: int, days: int) -> dict[str, Any]:
+    """What a filled store answers, and how long it takes; then a thirtieth of it is forgotten."""
     bare = store.size()
     sealing = timed(lambda: while_any(store.columns.seal))
-    window = Window(START + max(0, days - 30) * DAY, START + days * DAY)
+    columns = store.size()
+    posting = timed(lambda: while_any(store.shelves.seal))
     result: dict[str, Any] = {
-        "ingest_per_second": count / sum(batches) * 1000,
-        "batch_ms": spread(batches),
-        "body_bytes": raw / count,
+        "ingest_per_second": count / sum(filled.batches) * 1000,
+        "batch_ms": spread(filled.batches),
+        "body_bytes": filled.body_bytes,
         "bytes": bare / count,
-        "column_bytes": (store.size() - bare) / count,
+        "column_bytes": (columns - bare) / count,
         "seal_us": sealing / count * 1000,
+        "posting_bytes": (store.size() - columns) / count,
+        "posting_us": posting / count * 1000,
     }
+    window = Window(START + max(0, days - 30) * DAY, START + days * DAY)
     every = Window(START, START + days * DAY)
     before = count - count * min(30, days) // days  # places before the month's first
+    asking = readers()
     result["pages"] = [
-        _pages(store.shelves, one, (every, window), matches[one.name], newest[one.name], before)
+        _pages(
+            *(store.shelves, one, (every, window)),
+            *(filled.matches[one.name], filled.newest[one.name], before),
+        )
         for one in asking
     ]
     result["figures"] = list(_figures(store.columns, asking, window))
@@ -411,7 +298,8 @@ def text(result: dict[str, Any]) -> str:
         f"{result['store']}, {result['records']:,} requests of {result['days']} days",
         f"  taken: {result['ingest_per_second']:,.0f}/s; a batch of {BATCH}, ms: {ms(result['batch_ms'])}",
         f"  bytes a record: {result['bytes']:.0f} (line {result['body_bytes']:.0f}),"
-        f" columns {result['column_bytes']:.0f}; sealing {result['seal_us']:.1f} µs a record",
+        f" columns {result['column_bytes']:.0f}, postings {result['posting_bytes']:.0f};"
+        f" sealing {result['seal_us']:.1f} + {result['posting_us']:.1f} µs a record",
         f"  retention, {result['retention_steps']} steps, ms: {ms(result['retention_step_ms'])}",
         f"  {'ms, p50 / p95 / max':32}{'matches':>10}  {'first page of 30 days':32}  {'of all':32}  page 100",
     ]

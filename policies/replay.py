@@ -17,7 +17,7 @@ from authz.decision import Decision, Part, Reason, Somebody
 from authz.engine import Engine
 from authz.kleene import Reading
 from authz.population import ACCOUNT
-from authz.records import MAX_TEXT
+from authz.recording import MAX_TEXT
 from authz.rows import Row
 from authz.vocabulary import ACTIONS, Kind
 from policies.moving import moved

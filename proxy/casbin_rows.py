@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from authz.errors import InvalidRow
 from authz.rows import DIGEST_MODULUS, Row, digest_text, read_texts
 from authz.vocabulary import Kind
 from policies.casbin_export import CasbinPolicy, casbin_policy
@@ -100,9 +101,12 @@ class CasbinRows:
 
             def rows() -> Iterator[Row]:
                 nonlocal digest
-                for part, share in read_texts(texts):
-                    digest += share
-                    yield from (Row(one[0], one[1:]) for one in part)
+                try:
+                    for part, share in read_texts(texts):
+                        digest += share
+                        yield from (Row(one[0], one[1:]) for one in part)
+                except InvalidRow as error:
+                    raise LogDamaged(f"the rows at epoch {moment.epoch} cannot be read") from error
 
             return casbin_policy(rows(), people=addresses), digest
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from authz.decision import Decision
-from authz.records import RequestRecord, request_aside
+from authz.recording import request_aside
+from authz.records import RequestRecord
 from identity.principal import Principal
 from proxy.dialects import Fault, Voice
 from proxy.headers import NO_METADATA

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from authz.conditions import Context
 from authz.decision import Decision, Reason
-from authz.records import decision_record
+from authz.recording import decision_record
 from authz.vocabulary import Action
 from identity.principal import Principal
 from proxy import models

@@ -5,7 +5,7 @@ Known only where the provider said all that the price needs. Cached input counts
 
 from __future__ import annotations
 
-from authz.records import MAX_INT
+from authz.recording import MAX_INT
 from policies.pricing import Long, Price
 from proxy.usage import Usage
 

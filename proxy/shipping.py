@@ -88,6 +88,7 @@ class Inline:
         if self._columns is None:
             self._columns = columns_at(self._place)
         self._columns.seal(SEALED_AT_ONCE)
+        shelves.seal()
 
     async def close(self) -> None:
         if self._columns is not None:
@@ -233,8 +234,9 @@ class _Work:
         payload_spool.ship(said, self._shelves)
         if self._columns is None:
             self._columns = columns_at(self._place)
-        sealed = self._columns.seal(SEALED_AT_ONCE)
-        if not shipped.done or payload_spool.waiting(said) or sealed == SEALED_AT_ONCE:
+        sealed = self._columns.seal(SEALED_AT_ONCE) == SEALED_AT_ONCE
+        sealed |= self._shelves.seal() > 0
+        if not shipped.done or payload_spool.waiting(said) or sealed:
             return 0.0
         return BUSY_SECONDS if shipped.records > BUSY_RECORDS else QUIET_SECONDS
 

@@ -1,13 +1,16 @@
 """The columns of requests beside their records in MongoDB.
 
 A piece is sealed once the next one is full too, since a writer may fill a place a moment after a later one.
-What removes or changes a record calls `unseal` for its place.
+What adds, removes or changes a record then calls `unseal` for its place. The column of times is there, but
+empty, before a piece is read, and filled last: without it the others are not whole, and who finds it gone
+read too early.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterable, Sequence
 from typing import Final, Self
 
@@ -63,8 +66,8 @@ class MongoColumns:
         with self._within(READ_SECONDS):
             for one in self._kept("columns").find(wanted):
                 piece, _, name = one["_id"].partition("/")
-                found.setdefault(int(piece, 16), {})[name] = bytes(one["data"])
-        # The column of times is written last and removed first: without it the others are not whole.
+                if "data" in one:
+                    found.setdefault(int(piece, 16), {})[name] = bytes(one["data"])
         return {piece: had for piece, had in found.items() if AT in had}
 
     def rows(self, piece: int) -> list[Row]:
@@ -89,27 +92,40 @@ class MongoColumns:
             open_pieces = sorted(set(pieces) - sealed, reverse=True)[:most]
             self._full = full if len(open_pieces) < most else 0
             for piece in open_pieces:
-                made = build(self.rows(piece))
-                times = made.pop(AT)
-                self._kept("columns").bulk_write(
-                    [
-                        ReplaceOne({"_id": _id(piece, name)}, {"data": data}, upsert=True)
-                        for name, data in (*made.items(), (AT, times))
-                    ]
-                )
+                self._write(piece)
         return len(open_pieces)
 
+    def _write(self, piece: int) -> None:
+        kept, by = self._kept("columns"), os.urandom(8)
+        times = {"_id": _id(piece, AT)}
+        kept.replace_one(times, {"by": by}, upsert=True)  # before anything is read
+        made = build(self.rows(piece))
+        said = made.pop(AT)
+        kept.bulk_write(
+            [
+                ReplaceOne({"_id": _id(piece, name)}, {"data": data}, upsert=True)
+                for name, data in made.items()
+            ]
+        )
+        done = kept.update_one({**times, "by": by}, {"$set": {"data": said}})
+        if not done.matched_count:  # something changed meanwhile
+            self._drop(piece)
+
     def _sealed(self) -> set[int]:
-        found = self._kept("columns").find({"_id": {"$regex": f"^[0-9a-f]+/{AT}$"}}, {"_id": 1})
+        whole = {"_id": {"$regex": f"^[0-9a-f]+/{AT}$"}, "data": {"$exists": True}}
+        found = self._kept("columns").find(whole, {"_id": 1})
         return {int(one["_id"].partition("/")[0], 16) for one in found}
 
     def unseal(self, places: Iterable[int]) -> None:
-        """Drops the columns of the pieces that these places lie in."""
+        """Drops the columns of the pieces that these places lie in. After they were changed, not before."""
         with self._within(WRITE_SECONDS):
             for piece in sorted({place >> PIECE_BITS for place in places}):
-                kept = self._kept("columns")
-                kept.delete_one({"_id": _id(piece, AT)})
-                kept.delete_many({"_id": {"$gte": _id(piece, ""), "$lt": _id(piece + 1, "")}})
+                if self._kept("columns").delete_one({"_id": _id(piece, AT)}).deleted_count:
+                    self._drop(piece)
+
+    def _drop(self, piece: int) -> None:
+        ids = {"$gte": _id(piece, ""), "$lt": _id(piece + 1, "")}
+        self._kept("columns").delete_many({"_id": ids})
 
     def close(self) -> None:
         """Ends the connection, if it is ours."""

@@ -34,7 +34,8 @@ from store.mongo_client import (
 from store.mongo_client import (
     Found as Document,
 )
-from store.mongo_rows import INDEX, MongoRows, row_of
+from store.mongo_postings import INDEX, MongoPostings
+from store.mongo_rows import MongoRows, row_of
 from store.request_records import Entry, Found, Lean, Payload, Row, Shelf, Window
 from store.scanning import PIECE_BITS, pieces, places, walk
 
@@ -57,6 +58,9 @@ class MongoShelves:
         self._connection = connection
         self._clock = clock
         self._own: asyncio.AbstractEventLoop | None = None
+        self._postings = {
+            shelf: MongoPostings(connection.db, f"{_SPACE}_{shelf}") for shelf in Shelf
+        }
         with self._within(WRITE_SECONDS):
             self._numbers = Numbers(self._make())
 
@@ -147,7 +151,7 @@ class MongoShelves:
             self._kept(f"{shelf}_pieces").update_one(
                 {"_id": piece}, {"$min": {"first": first}, "$max": {"last": last}}, upsert=True
             )
-        return _insert(
+        new = _insert(
             self._kept(shelf),
             [
                 {
@@ -162,6 +166,8 @@ class MongoShelves:
                 for seq, one in placed
             ],
         )
+        self._unsealed(shelf, [seq for seq, _ in placed])  # if another process was much faster
+        return new
 
     def _learn(self, shelf: Shelf, entries: Sequence[Entry]) -> None:
         """Takes note of the values that these records have."""
@@ -220,7 +226,7 @@ class MongoShelves:
         if before is not None:
             highest = min(highest, before - 1)
         lowest = max(lowest, after + 1)
-        rows = MongoRows(self._kept(shelf), asked, since, window.until)
+        rows = MongoRows(self._kept(shelf), self._postings[shelf], asked, since, window.until)
 
         def fetch(bottom: int, top: int, number: int, left: float) -> tuple[list[Row], bool]:
             if left <= 0:
@@ -286,10 +292,11 @@ class MongoShelves:
             if not gone:
                 return 0
             count = kept.delete_many({"_id": {"$in": gone}}).deleted_count
-            self._unsealed(shelf, gone)
+            self._uncounted(shelf, gone)
             lowest = kept.find_one({}, {"_id": 1}, sort=[("_id", 1)])
             floor = gone[-1] + 1 if lowest is None else lowest["_id"]
             self._kept(f"{shelf}_pieces").delete_many({"_id": {"$lt": floor >> PIECE_BITS}})
+            self._postings[shelf].forget(floor)
         return count
 
     def forget_payloads(self, before: int, chunk: int = 500) -> int:
@@ -311,10 +318,19 @@ class MongoShelves:
         with self._within(WRITE_SECONDS):
             return self._kept("payloads").delete_many({"_id": {"$in": list(ids)}}).deleted_count
 
-    def _unsealed(self, shelf: Shelf, places: Iterable[int]) -> None:
+    def _unsealed(self, shelf: Shelf, places: Sequence[int]) -> None:
+        """Drops what was made of what stands, or stood, at these places."""
+        self._postings[shelf].unseal(places)
+        self._uncounted(shelf, places)
+
+    def _uncounted(self, shelf: Shelf, places: Iterable[int]) -> None:
         """Drops the columns that hold what stood at these places: they would keep what is gone."""
         if shelf is Shelf.REQUESTS:
             MongoColumns(self._connection).unseal(places)
+
+    def seal(self, most: int = 1) -> int:
+        with self._within(WRITE_SECONDS):
+            return sum(self._postings[shelf].seal(self._head(shelf), most) for shelf in Shelf)
 
     def close(self) -> None:
         """Ends the connection, if it is ours."""

@@ -3,12 +3,14 @@
 An index on an array serves one test of it; the server reads whole documents for every other. Where two common
 keys hardly ever come together that is tens of thousands of documents for nothing. So the places of one are
 taken from the index, newest first, and those that the others have not are dropped, again by the index
-alone; only what is left is read. All else is asked as it stands.
+alone; only what is left is read. Where that takes longer, sealed blocks say it at once (`mongo_postings.py`).
+All else is asked as it stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pymongo.collection import Collection
@@ -17,11 +19,12 @@ from pymongo.errors import ExecutionTimeout
 from authz.filters import Sense
 from store.filters import Asked, Test, Tests, mongo_arm, mongo_query
 from store.mongo_client import Found as Document
+from store.mongo_postings import BATCH, INDEX, MongoPostings
 from store.request_records import Row
 
-INDEX: Final = [("keys", 1), ("_id", -1)]
 _FIRST: Final = 1000  # places in the first look
-_LARGEST: Final = 16_000
+_LARGEST: Final = BATCH
+_SHORT: Final = 200  # places that are read first of those that meet in a block
 _WIDE: Final = (
     100  # keys of a test that is left to the documents: each place is looked up under each
 )
@@ -32,11 +35,20 @@ _SHOWN: Final = {"keys": 0, "writer": 0, "wseq": 0}
 class MongoRows:
     """The rows that pass a filter between two times. Raises: PyMongoError, from its methods."""
 
-    def __init__(self, kept: Collection[Document], asked: Asked, since: int, until: int) -> None:
+    def __init__(
+        self,
+        kept: Collection[Document],
+        postings: MongoPostings,
+        asked: Asked,
+        since: int,
+        until: int,
+    ) -> None:
         self._kept = kept
+        self._postings = postings
         self._at = {"$gte": since, "$lt": until}
         meeting = [arm for arm in asked if len(_wanted(arm)) > 1]
         self._meeting = meeting if len(meeting) <= _APART else []
+        self._common: set[Tests] = set()  # arms that the first look did not come to the end of
         self._plain = tuple(arm for arm in asked if arm not in self._meeting)
 
     def between(self, bottom: int, top: int, number: int) -> tuple[list[Row], bool]:
@@ -61,30 +73,62 @@ class MongoRows:
 
     def _meet(self, arm: Tests, bottom: int, top: int, number: int, rows: dict[int, Row]) -> None:
         """Adds the rows of one arm as they are found."""
+        query, had = mongo_arm(arm), 0
+        for places in self._met(arm, bottom, top):
+            more = self._found({"$in": places}, query, number - had, hint="_id_")
+            rows |= more
+            had += len(more)
+            if had >= number:
+                return
+
+    def _met(self, arm: Tests, bottom: int, top: int) -> Iterator[list[int]]:
+        """The places of what may pass an arm, the newest first; no list is empty."""
         tests = sorted(_wanted(arm), key=lambda test: len(test.keys))
-        query, had, size = mongo_arm(arm), 0, _FIRST
-        while True:
+        if arm not in self._common:
+            first = self._places(tests[0], {"$gte": bottom, "$lte": top}, _FIRST)
+            if both := self._also(tests[1:], first):
+                yield both
+            if len(first) < _FIRST:
+                return
+            self._common.add(arm)  # it takes longer, and so it will further back
+            top = first[-1] - 1
+        known = [test for test in arm if len(test.keys) <= _WIDE]
+        known.sort(key=lambda test: test.sense is Sense.LACKS)
+        for part in self._postings.parts(bottom, top):
+            if part.marks and len(known) > 1:
+                met, size = self._postings.meeting(part, known), _SHORT
+                while both := list(itertools.islice(met, size)):
+                    yield both
+                    size = _LARGEST
+            else:
+                yield from self._walked(tests, part.bottom, part.top)
+
+    def _walked(self, tests: Sequence[Test], bottom: int, top: int) -> Iterator[list[int]]:
+        """The same along the index alone."""
+        size = _FIRST
+        while top >= bottom:
             places = self._places(tests[0], {"$gte": bottom, "$lte": top}, size)
-            both: Sequence[int] = places
-            for test in tests[1:]:
-                if both and len(test.keys) <= _WIDE:
-                    both = self._places(test, {"$in": list(both)}, 0)
-            if both:
-                more = self._found({"$in": list(both)}, query, number - had, hint="_id_")
-                rows |= more
-                had += len(more)
-            if had >= number or len(places) < size:
+            if both := self._also(tests[1:], places):
+                yield both
+            if len(places) < size:
                 return
             top = places[-1] - 1
-            if size == _FIRST:  # it takes longer: the walk goes on along what is rarest
+            if size == _FIRST:  # the walk goes on along what is rarest
                 span = {"$gte": bottom, "$lte": top}
-                tests.sort(key=lambda test: (self._rarity(test, span), len(test.keys)))
+                tests = sorted(tests, key=lambda test: (self._rarity(test, span), len(test.keys)))
             size = min(size * 4, _LARGEST)
+
+    def _also(self, tests: Sequence[Test], places: list[int]) -> list[int]:
+        """Those of these places that pass these tests, by the index alone."""
+        for test in tests:
+            if places and len(test.keys) <= _WIDE:
+                places = self._places(test, {"$in": places}, 0)
+        return places
 
     def _places(self, test: Test, places: Document, number: int) -> list[int]:
         query = {"keys": {"$in": sorted(test.keys)}, "_id": places}
         found = self._kept.find(
-            query, {"_id": 1}, sort=[("_id", -1)], limit=number, hint=INDEX, batch_size=_LARGEST + 1
+            query, {"_id": 1}, sort=[("_id", -1)], limit=number, hint=INDEX, batch_size=BATCH + 1
         )
         return [one["_id"] for one in found.to_list()]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from authz import collector
 from authz.engine import Engine
-from authz.errors import GatewardenError
+from authz.errors import GatewardenError, InvalidCondition, InvalidRow
 from authz.vocabulary import Kind, make_id
 from policies.change import Entry
 from store.entries import decode
@@ -126,7 +126,10 @@ class Past:
 
     async def _load(self, moment: Moment) -> Held:
         def consume(texts: Iterator[str]) -> Engine:
-            return Engine.load_texts(self._model_text, texts, moment.epoch)
+            try:
+                return Engine.load_texts(self._model_text, texts, moment.epoch)
+            except (InvalidRow, InvalidCondition) as error:
+                raise LogDamaged(f"the rows at epoch {moment.epoch} cannot be read") from error
 
         with collector.paused():
             engine = await self._store.rows_at(moment.epoch, consume)

@@ -160,6 +160,12 @@ class Shelves(Protocol):
     def payload(self, record_id: str) -> bytes | None:
         """What was said in one request, as it was given."""
 
+    def seal(self, most: int = 1) -> int:
+        """Writes what makes lists of records quick that have come to rest, for at most so many blocks a shelf.
+
+        How many that was; for the process that ships records, after it did.
+        """
+
     def forget(self, shelf: Shelf, before: int, chunk: int = 500) -> int:
         """Retention: nothing older than `before` (µs) is found any more, and at most `chunk` rows go for good.
 

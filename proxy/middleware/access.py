@@ -22,7 +22,7 @@ from aiohttp import web
 
 from authz.conditions import Context
 from authz.decision import Decision, Effect, Reason
-from authz.records import decision_record
+from authz.recording import decision_record
 from authz.vocabulary import Action, split_id
 from identity.errors import InvalidOffer, Unauthenticated
 from identity.kept_tokens import KeptTokens

@@ -19,7 +19,8 @@ from authz.chain import (
     seal,
     time_of,
 )
-from authz.records import RefusalCount, RequestRecord, request_record
+from authz.recording import request_record
+from authz.records import RefusalCount, RequestRecord
 
 
 def sealed(record: object = None, link: Link | None = None) -> tuple[bytes, Link]:

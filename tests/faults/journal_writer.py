@@ -18,7 +18,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from authz.checkpoint import public_bytes
-from authz.records import request_record
+from authz.recording import request_record
 from store.journal import Journal, Limits
 from store.verify import verify
 from tests.faults import harness

@@ -74,7 +74,11 @@ class Mongod:
 
 
 def start(
-    folder: Path, *more: str, replica_set: str | None = "rs0", port: int | None = None
+    folder: Path,
+    *more: str,
+    replica_set: str | None = "rs0",
+    port: int | None = None,
+    cache_gb: float = 0.25,
 ) -> Mongod:
     """Starts a server with its data below `folder` (again, if it is there); it does not yet answer."""
     found = binary()
@@ -83,8 +87,8 @@ def start(
     data.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     command = [found, "--dbpath", str(data), "--port", str(port), "--bind_ip", "127.0.0.1"]
-    command += ["--wiredTigerCacheSizeGB", "0.25", "--nounixsocket", "--logpath"]
-    command += [str(folder / "mongod.log"), *more]
+    command += ["--wiredTigerCacheSizeGB", str(cache_gb), "--nounixsocket"]
+    command += ["--logpath", str(folder / "mongod.log"), *more]
     if replica_set is not None:
         command += ["--replSet", replica_set]
     process = subprocess.Popen(
@@ -123,9 +127,9 @@ def initiate(server: Mongod, name: str = "127.0.0.1", **client: object) -> None:
 
 
 @contextlib.contextmanager
-def replica_set(folder: Path) -> Iterator[Mongod]:
+def replica_set(folder: Path, *, cache_gb: float = 0.25) -> Iterator[Mongod]:
     """A replica set of one as long as the block lasts."""
-    server = start(folder)
+    server = start(folder, cache_gb=cache_gb)
     try:
         initiate(server)
         yield server

@@ -20,7 +20,8 @@ from authz.decision import Somebody
 from authz.engine import Engine
 from authz.errors import InvalidRow
 from authz.population import Population
-from authz.records import MAX_TEXT, Closed, decision_record
+from authz.recording import MAX_TEXT, decision_record
+from authz.records import Closed
 from authz.rows import Row, row
 from policies.replay import RecordedQuestion, Replay, recorded_question, replay
 from tests.authz.random_estates import ACTIONS, bound_of, random_change, random_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -136,3 +137,16 @@ async def test_rows_that_the_log_does_not_name_are_not_exported(store: SqliteSto
     rows = CasbinRows(store, MODEL)
     with pytest.raises(LogDamaged):
         await rows.piece(Moment(moment.epoch, moment.at, "0" * 64), people=False, start=0, stamp="")
+
+
+@pytest.mark.parametrize("damage", ['["p","x"]', "nonsense"])
+async def test_rows_that_cannot_be_read_are_said_to_be_damaged(
+    store: SqliteStore, tmp_path: Path, damage: str
+) -> None:
+    moment = await moment_of(store)
+    with sqlite3.connect(tmp_path / "gatewarden.db") as db:
+        db.execute("UPDATE rows SET row = ? WHERE row = (SELECT max(row) FROM rows)", (damage,))
+    with pytest.raises(LogDamaged, match=f"epoch {moment.epoch}"):
+        await CasbinRows(store, MODEL).piece(moment, people=False, start=0, stamp="")
+    with pytest.raises(LogDamaged, match=f"epoch {moment.epoch} cannot be read"):
+        await Past(store, MODEL).held(moment)

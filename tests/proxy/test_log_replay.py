@@ -12,7 +12,8 @@ import pytest
 
 from authz.conditions import Context
 from authz.decision import Somebody
-from authz.records import canonical, decision_record
+from authz.recording import decision_record
+from authz.records import canonical
 from policies.documents import Document
 from proxy.log_replay import PastQuestion, past_question, replay_past
 from store.changes import ChangeLog

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.records import MAX_INT
+from authz.recording import MAX_INT
 from policies.pricing import Long, Price
 from policies.provider_accounts import Cost
 from proxy.catalogue import Catalogue

@@ -11,7 +11,8 @@ import pytest
 
 from authz.chain import Link, read_line, seal
 from authz.checkpoint import key_id, public_bytes
-from authz.records import DecisionRecord, canonical, request_record
+from authz.recording import request_record
+from authz.records import DecisionRecord, canonical
 from store.bundle import (
     CONTEXT,
     MANIFEST,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.records import Erasure, PayloadRecord, RequestRecord, request_record
+from authz.recording import request_record
+from authz.records import Erasure, PayloadRecord, RequestRecord
 from store.erasing import Stripped, strip
 from store.intake import Intake
 from store.journal import Journal, Limits

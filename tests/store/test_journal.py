@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.records import RefusalCount, request_record
+from authz.recording import request_record
+from authz.records import RefusalCount
 from store.journal import Journal, JournalMode, JournalUnavailable
 from store.segments import NoFreeSlot
 from store.verify import verify

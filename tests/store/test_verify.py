@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from authz.chain import Link, read_line, seal
 from authz.checkpoint import key_id, public_bytes, sign, statement_of
-from authz.records import Checkpoint, DecisionRecord, Prune, Record, canonical, request_record
+from authz.recording import request_record
+from authz.records import Checkpoint, DecisionRecord, Prune, Record, canonical
 from store.segments import segments
 from store.verify import verify
 from store.writer import Limits

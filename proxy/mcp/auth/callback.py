@@ -19,7 +19,7 @@ from aiohttp import web
 
 from authz.conditions import Context
 from authz.errors import GatewardenError
-from authz.records import decision_record
+from authz.recording import decision_record
 from authz.vocabulary import Action
 from identity.errors import Unauthenticated
 from identity.principal import CredentialKind, Principal

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from authz.records import RequestRecord, request_record
+from authz.recording import request_record
+from authz.records import RequestRecord
 from identity.issue import account_subject, user_subject
 from proxy.record_access import RecordAccess
 from store.intake import Intake

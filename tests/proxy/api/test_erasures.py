@@ -9,7 +9,7 @@ import pytest
 
 from authz import keys
 from authz.filters import all_of, has
-from authz.records import request_record
+from authz.recording import request_record
 from proxy.erasing import SURE
 from store import payload_spool
 from store.intake import Intake

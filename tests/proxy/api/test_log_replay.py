@@ -11,7 +11,7 @@ import pytest
 
 from authz.conditions import Context
 from authz.decision import Somebody
-from authz.records import decision_record
+from authz.recording import decision_record
 from store.intake import Intake
 from store.shipper import Shipper
 from tests.proxy.api.stack import NOW, Stack

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.chain import GENESIS, Link, read_line, seal
-from authz.records import canonical, request_record
+from authz.recording import request_record
+from authz.records import canonical
 from policies.change import DocumentChange, Entry, Source
 from proxy.siem.event import of_entry, of_line, plain
 
