@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from authz.vocabulary import Action
+from proxy.api.access_models import (
+    AbilityAnswer,
+    CanPage,
+    CanQuery,
+    HolderAnswer,
+    WhoPage,
+    WhoQuery,
+)
 from proxy.api.asking import action_of, inquiries, moment_of, subject_gates, thing
-from proxy.api.models import AbilityAnswer, CanPage, CanQuery, HolderAnswer, WhoPage, WhoQuery
 from proxy.api.paging import decode_cursor, encode_cursor
 from proxy.api.people import PERSON, emails_of
 from proxy.api.problem import BadQuery, Missing

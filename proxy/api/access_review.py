@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from authz.vocabulary import Action
 from proxy.access_review import ReviewLine
+from proxy.api.access_models import At
 from proxy.api.asking import inquiries, moment_of
-from proxy.api.models import At
 from proxy.api.paging import PageQuery, decode_cursor, encode_cursor
 from proxy.api.people import emails_of
 from proxy.api.problem import BadQuery

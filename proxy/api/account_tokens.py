@@ -29,17 +29,17 @@ from proxy.api.credentials import (
     stored_credential,
 )
 from proxy.api.find import find
-from proxy.api.models import (
-    ApplyAnswer,
+from proxy.api.models import ApplyAnswer
+from proxy.api.paging import PageQuery
+from proxy.api.problem import Missing
+from proxy.api.routes import Answer, Body, Call, Gate, Gates, Route
+from proxy.api.token_models import (
     RegenerateBody,
     RegeneratedAnswer,
     RevokedAnswer,
     TokenPage,
     VirtualAccountToken,
 )
-from proxy.api.paging import PageQuery
-from proxy.api.problem import Missing
-from proxy.api.routes import Answer, Body, Call, Gate, Gates, Route
 from proxy.middleware.access import missing
 
 

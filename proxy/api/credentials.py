@@ -12,9 +12,9 @@ from identity.issue import Origin, revoke
 from policies.documents import Credential
 from policies.estate import Stored
 from proxy.api.changing import carry_out
-from proxy.api.models import RevokedAnswer, TokenAnswer, TokenPage
 from proxy.api.paging import PageQuery, decode_cursor, encode_cursor
 from proxy.api.routes import Answer, Call
+from proxy.api.token_models import RevokedAnswer, TokenAnswer, TokenPage
 from proxy.middleware.access import missing
 
 

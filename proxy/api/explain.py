@@ -15,8 +15,8 @@ from authz.conditions import Context, instant, root_of
 from authz.decision import Reason
 from authz.explain import explain as explain_all
 from authz.vocabulary import Action
+from proxy.api.access_models import ExplainAnswer, ExplainBody
 from proxy.api.asking import action_of, inquiries, moment_of, subject_gates, thing
-from proxy.api.models import ExplainAnswer, ExplainBody
 from proxy.api.people import emails_of
 from proxy.api.problem import BadBody
 from proxy.api.routes import Answer, Body, Call, Gates, Route

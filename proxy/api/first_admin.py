@@ -16,8 +16,9 @@ from identity.first_admin import redeem
 from policies.documents import User
 from proxy.api.collections import USERS
 from proxy.api.find import find
-from proxy.api.models import Email, Given, TokenCreated
+from proxy.api.models import Email, Given
 from proxy.api.routes import Answer, Body, Call, Route
+from proxy.api.token_models import TokenCreated
 from proxy.api.tokens import created_answer
 
 

@@ -7,11 +7,10 @@ or a stored secret; `token` exists only on the three answers that show one. Docu
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -77,7 +76,9 @@ class Given(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
-class _Out(BaseModel):
+class Answer(BaseModel):
+    """An answer: nothing is left over."""
+
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
@@ -130,7 +131,7 @@ class DocumentListQuery(PageQuery):
 # Documents
 
 
-class DocumentAnswer(_Out):
+class DocumentAnswer(Answer):
     """One document as it stands: people by e-mail, secrets as references."""
 
     document: AnyDocument
@@ -139,17 +140,17 @@ class DocumentAnswer(_Out):
     source: str = Field(description="Who owns it: manual, gitops, scim, shipped, …")
 
 
-class DocumentPage(_Out):
+class DocumentPage(Answer):
     data: list[DocumentAnswer]
     next: str | None = Field(description="The cursor of the next page; null on the last.")
 
 
-class DocumentName(_Out):
+class DocumentName(Answer):
     type: str
     name: str
 
 
-class DriftAnswer(_Out):
+class DriftAnswer(Answer):
     """What stays although the change left it out, since other sources hold it.
 
     Without `field` it is the whole document: it was taken over from its files.
@@ -162,7 +163,7 @@ class DriftAnswer(_Out):
     held_by: list[str]
 
 
-class EndingAnswer(_Out):
+class EndingAnswer(Answer):
     """What a team that is deleted takes with it, or passes on."""
 
     team: str
@@ -172,7 +173,7 @@ class EndingAnswer(_Out):
     people: int = Field(description="How many lose a membership.")
 
 
-class PlanAnswer(_Out):
+class PlanAnswer(Answer):
     """What a change comes to. `added`, `removed` and `warnings` hold up to 1,000 each; the counts are whole."""
 
     created: list[DocumentName]
@@ -194,7 +195,7 @@ class PlanAnswer(_Out):
     )
 
 
-class PutAnswer(_Out):
+class PutAnswer(Answer):
     """What became of a document. `token` is there once: when an account was created."""
 
     document: AnyDocument | None
@@ -208,14 +209,14 @@ class PutAnswer(_Out):
     )
 
 
-class DeleteAnswer(_Out):
+class DeleteAnswer(Answer):
     epoch: int
     changed: Changed
     dry_run: bool
     plan: PlanAnswer
 
 
-class CatalogueEntryAnswer(_Out):
+class CatalogueEntryAnswer(Answer):
     """A thing that an MCP server offers, or would."""
 
     kind: Literal["tool", "prompt", "resource", "template"]
@@ -234,7 +235,7 @@ class CatalogueEntryAnswer(_Out):
     )
 
 
-class CatalogueAnswer(_Out):
+class CatalogueAnswer(Answer):
     """What an MCP server was found to offer."""
 
     server: str
@@ -257,7 +258,7 @@ class ApproveBody(Given):
     entries: list[EntryNameBody] = Field(default_factory=list, max_length=10_000)
 
 
-class ApproveAnswer(_Out):
+class ApproveAnswer(Answer):
     """What became of it: the entries that were named, as they stand."""
 
     epoch: int
@@ -300,7 +301,7 @@ class ApplyQuery(Given):
     replay: Replayed = 0
 
 
-class AccessLine(_Out):
+class AccessLine(Answer):
     """One line about a group: how many people, accounts and things it comes to."""
 
     subject: str
@@ -313,7 +314,7 @@ class AccessLine(_Out):
     things: int
 
 
-class AccessPair(_Out):
+class AccessPair(Answer):
     """One person or account and one thing, asked of the engine before and after."""
 
     subject: str
@@ -322,7 +323,7 @@ class AccessPair(_Out):
     resource: str
 
 
-class AccessAnswer(_Out):
+class AccessAnswer(Answer):
     """Who gains and loses what. `pairs` leaves out those about somebody whom the caller may not read."""
 
     lines: list[AccessLine]
@@ -336,7 +337,7 @@ class AccessAnswer(_Out):
     people: dict[str, str] = Field(description="E-mails of the user ids whom you may read.")
 
 
-class FlipAnswer(_Out):
+class FlipAnswer(Answer):
     """A recorded question whose verdict would become another."""
 
     id: str = Field(description="Of the decision record.")
@@ -350,14 +351,14 @@ class FlipAnswer(_Out):
     rules: list[str]
 
 
-class ReplayAnswer(_Out):
+class ReplayAnswer(Answer):
     asked: int
     unanswerable: int = Field(description="Records that do not hold all that was asked.")
     flips: list[FlipAnswer]
     people: dict[str, str] = Field(description="E-mails of the user ids whom you may read.")
 
 
-class ApplyAnswer(_Out):
+class ApplyAnswer(Answer):
     epoch: int
     changed: Changed
     dry_run: bool
@@ -376,14 +377,14 @@ class ChangeListQuery(PageQuery):
     ] = None
 
 
-class ChangeActor(_Out):
+class ChangeActor(Answer):
     id: str
     name: str | None = Field(
         description="An account's name; a user's e-mail, null if you may not read that user."
     )
 
 
-class ChangedDocument(_Out):
+class ChangedDocument(Answer):
     """One document of an entry. `shown` is false where the caller may not read it."""
 
     type: str
@@ -395,7 +396,7 @@ class ChangedDocument(_Out):
     after: dict[str, Any] | None
 
 
-class ChangeAnswer(_Out):
+class ChangeAnswer(Answer):
     """One entry. `hash` covers it and `previous`, the hash of the one before."""
 
     epoch: int
@@ -414,220 +415,9 @@ class ChangeAnswer(_Out):
     hash: str
 
 
-class ChangePage(_Out):
+class ChangePage(Answer):
     data: list[ChangeAnswer]
     next: str | None
-
-
-# Tokens
-
-
-class RestrictionBody(Given):
-    """What the token may still do. It never adds a right; an empty list of these allows nothing."""
-
-    actions: list[Annotated[str, StringConstraints(min_length=3, max_length=64)]] = Field(
-        min_length=1, max_length=64
-    )
-    resources: list[Annotated[str, StringConstraints(min_length=3, max_length=512)]] = Field(
-        min_length=1, max_length=256
-    )
-
-
-class TokenBody(Given):
-    name: TokenName
-    expiration_date: AwareDatetime | date | None = Field(
-        default=None,
-        alias="expirationDate",
-        description="An instant, or a day: it ends at the following 00:00 UTC.",
-    )
-    team_name: str | None = Field(
-        default=None,
-        alias="teamName",
-        max_length=64,
-        description="The team that its use is counted for; the owner must be a member.",
-    )
-    restrictions: list[RestrictionBody] | None = Field(default=None, max_length=64)
-
-
-class TokenForUserBody(TokenBody):
-    email: Email
-
-
-class TokenAnswer(_Out):
-    """A token without its secret."""
-
-    id: str
-    kind: Literal["pat", "vat", "oauth"]
-    name: str
-    subject: str
-    created_at: datetime = Field(alias="createdAt")
-    created_by: str = Field(alias="createdBy")
-    expires_at: datetime | None = Field(alias="expirationDate")
-    team: str | None = Field(alias="teamName")
-    restrictions: list[dict[str, list[str]]] | None
-
-
-class TokenPage(_Out):
-    data: list[TokenAnswer]
-    next: str | None
-
-
-class TokenCreated(TokenAnswer):
-    token: str = Field(description="Shown here once; keep it in a secret store.")
-    epoch: int
-
-
-class RevokedAnswer(_Out):
-    epoch: int
-    revoked: list[str] = Field(description="Ids of the tokens that ended.")
-
-
-class VirtualAccountToken(_Out):
-    id: str
-    token: str
-    expires_at: datetime | None
-
-
-class RegenerateBody(Given):
-    grace_period_in_days: int = Field(
-        default=0,
-        ge=0,
-        le=90,
-        alias="gracePeriodInDays",
-        description="Days that the tokens before stay valid.",
-    )
-
-
-class RegeneratedAnswer(VirtualAccountToken):
-    epoch: int
-    ending: list[str] = Field(description="Ids of the tokens that end after the grace period.")
-
-
-# Who, and why
-
-
-class CredentialAnswer(_Out):
-    id: str
-    kind: str
-    expires_at: datetime | None
-    restrictions: list[dict[str, list[str]]] | None = Field(
-        description="null = unrestricted; an empty list allows nothing."
-    )
-
-
-class WhoamiAnswer(_Out):
-    id: str
-    kind: Literal["user", "virtualaccount"]
-    name: str = Field(description="A user's e-mail, an account's name.")
-    credential: CredentialAnswer
-    teams: list[str]
-    roles: list[str]
-    bound: str | None = Field(description="The team whose rights limit this account.")
-    owner_team: str | None
-    epoch: int
-
-
-class ExplainBody(Given):
-    subject: Annotated[str, StringConstraints(min_length=3, max_length=320)] | None = Field(
-        default=None, description="`user:<e-mail>`, `virtualaccount:<name>`, …; yourself if absent."
-    )
-    action: Annotated[str, StringConstraints(min_length=3, max_length=64)]
-    resource: Annotated[str, StringConstraints(min_length=3, max_length=512)]
-    context: dict[
-        Annotated[str, StringConstraints(max_length=128)],
-        Annotated[str, StringConstraints(max_length=1024)] | int | bool,
-    ] = Field(default_factory=dict, max_length=64, description="Fields that conditions may read.")
-    at: Annotated[str, StringConstraints(min_length=1, max_length=40)] | int | None = Field(
-        default=None,
-        description="What would have been answered: an epoch, or a time with its offset; now if absent.",
-    )
-
-
-class ExplainAnswer(_Out):
-    effect: Literal["allow", "deny"]
-    reason: str
-    rules: list[str]
-    message: str
-    epoch: int
-    at: datetime | None = Field(
-        default=None, description="When that epoch's entry was written, if `at` was given."
-    )
-    explanation: dict[str, Any] | None = Field(
-        description="Every candidate rule and why it did or did not count; null where only those "
-        "with `decision:ask` may see it."
-    )
-    people: dict[str, str] = Field(
-        description="E-mails of the user ids (`u-…`) in the explanation whom you may read."
-    )
-
-
-# Who may, and what may somebody
-
-At = Annotated[
-    str,
-    Field(
-        max_length=40,
-        description="As it was: an epoch, or a time with its offset (`2030-01-31T12:00:00Z`); now if empty.",
-    ),
-]
-
-
-class _AccessQuery(PageQuery):
-    at: At = ""
-    cursor: Annotated[
-        str,
-        Field(
-            max_length=2048,
-            pattern="^[A-Za-z0-9_-]*$",
-            description="`next` of the page before, with the same parameters; empty = the first.",
-        ),
-    ] = ""
-
-
-class WhoQuery(_AccessQuery):
-    action: Annotated[str, StringConstraints(min_length=3, max_length=64)]
-    resource: Annotated[str, StringConstraints(min_length=3, max_length=512)]
-
-
-class CanQuery(_AccessQuery):
-    subject: Annotated[
-        str,
-        Field(max_length=320, description="A user or virtual account; yourself if empty."),
-    ] = ""
-    action: Annotated[str, Field(max_length=64, description="Only this one; all if empty.")] = ""
-
-
-class HolderAnswer(_Out):
-    subject: str
-    path: str = Field(description="The memberships that lead there: subject | resource.")
-    rules: list[str]
-
-
-class AbilityAnswer(_Out):
-    action: str
-    resource: str
-    path: str = Field(description="As for a holder; empty where only `decision:ask` shows it.")
-    rules: list[str]
-
-
-class _AccessPage(_Out):
-    epoch: int = Field(description="All pages are true at this entry of the change log.")
-    at: datetime | None = Field(description="When that entry was written.")
-    next: str | None = Field(description="The cursor of the next page; null on the last.")
-    people: dict[str, str] = Field(description="E-mails of the user ids whom you may read.")
-
-
-class WhoPage(_AccessPage):
-    """Users and virtual accounts that may, each confirmed by a decision."""
-
-    data: list[HolderAnswer]
-
-
-class CanPage(_AccessPage):
-    """What the subject may do, each confirmed by a decision."""
-
-    subject: str
-    data: list[AbilityAnswer]
 
 
 class OpenApiAnswer(BaseModel):

@@ -12,8 +12,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from authz.vocabulary import Action
+from proxy.api.access_models import At
 from proxy.api.asking import inquiries, moment_of
-from proxy.api.models import At
 from proxy.api.paging import decode_cursor, encode_cursor
 from proxy.api.problem import BadQuery
 from proxy.api.routes import Answer, Call, Gate, Gates, Route

@@ -30,15 +30,7 @@ from proxy.api.credentials import (
     token_answer,
 )
 from proxy.api.find import find
-from proxy.api.models import (
-    EmailQuery,
-    RestrictionBody,
-    RevokedAnswer,
-    TokenBody,
-    TokenCreated,
-    TokenForUserBody,
-    TokenPage,
-)
+from proxy.api.models import EmailQuery
 from proxy.api.paging import PageQuery
 from proxy.api.problem import BadBody, Refused
 from proxy.api.routes import (
@@ -52,6 +44,14 @@ from proxy.api.routes import (
     Gates,
     Route,
     gate,
+)
+from proxy.api.token_models import (
+    RestrictionBody,
+    RevokedAnswer,
+    TokenBody,
+    TokenCreated,
+    TokenForUserBody,
+    TokenPage,
 )
 
 SELF_READ = Restriction(actions=(Action.SELF_READ.value,), resources=(SELF,))

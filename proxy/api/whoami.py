@@ -6,8 +6,8 @@ from authz.vocabulary import Action, kind_of
 from policies.documents import Credential
 from policies.naming import plain
 from proxy.api.credentials import restrictions_answer
-from proxy.api.models import CredentialAnswer, WhoamiAnswer
 from proxy.api.routes import SELF, Answer, Call, Route, gate
+from proxy.api.token_models import CredentialAnswer, WhoamiAnswer
 
 
 async def whoami(call: Call) -> Answer:

@@ -6,9 +6,10 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from proxy.api.body import MAX_DEPTH, parse_json, parse_object, parse_query, validate
-from proxy.api.models import ApplyBody, DryRunQuery, TokenBody
+from proxy.api.models import ApplyBody, DryRunQuery
 from proxy.api.paging import PageQuery
 from proxy.api.problem import BadBody, BadQuery
+from proxy.api.token_models import TokenBody
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from authz.vocabulary import Action
-from proxy.api.models import WhoamiAnswer
 from proxy.api.routes import SELF, Answer, Call, Route, checked, gate
 from proxy.api.site import ROUTES
+from proxy.api.token_models import WhoamiAnswer
 
 
 async def _nothing(call: Call) -> Answer:
