@@ -8,6 +8,7 @@ beyond the first so many, by which a caller could make columns without end, shar
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import zlib
@@ -35,6 +36,9 @@ REST: Final = "*"  # the column of all other keys of a space
 _MOST_KEYS: Final = 32  # of pinned, and of claimed metadata, that have a column
 _FAILED: Final = frozenset({"error", "tool_error"})
 _SPLIT: Final = "\x1f"  # between the teams of a record; ids have no control characters
+STEPS: Final = b"d"
+_STEP: Final = 1 << 31  # a longer step is not written as one: of times, some 35 minutes
+_KINDS: Final = (("B", 0, 1 << 8), ("H", 0, 1 << 16), ("i", -(1 << 31), 1 << 31))
 _DIGITS: Final = 1000
 _WORTH: Final = 0.5
 
@@ -169,9 +173,15 @@ def _rounded(value: int) -> int:
 
 
 def _packed_numbers(values: Sequence[int]) -> bytes:
-    small = not values or (min(values) >= -(1 << 31) and max(values) < 1 << 31)
-    raw = (b"i" if small else b"q") + _bytes(array("i" if small else "q", values))
-    return _stored(raw)
+    """The letter of a kind of `array`, and the numbers as that; of times, steps from the first one."""
+    least, most = min(values, default=0), max(values, default=0)
+    for kind, low, high in _KINDS:
+        if low <= least and most < high:
+            return _stored(kind.encode() + _bytes(array(kind, values)))
+    steps = [value - before for before, value in itertools.pairwise(values)]
+    if all(-_STEP <= step < _STEP for step in steps):
+        return _stored(STEPS + _bytes(array("q", values[:1])) + _bytes(array("i", steps)))
+    return _stored(b"q" + _bytes(array("q", values)))
 
 
 def _packed_texts(values: Sequence[str | None]) -> bytes:

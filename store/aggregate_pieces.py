@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from authz import keys
 from authz.filters import Sense
-from store.aggregate_columns import AT, DURATIONS, REST, UNKNOWN, teams_in
+from store.aggregate_columns import AT, DURATIONS, REST, STEPS, UNKNOWN, teams_in
 from store.column_filter import Plan, Test
 
 Numbers = NDArray[np.int64]
 Passed = NDArray[np.bool_]
 Codes = NDArray[np.integer[Any]]
 Texts = Sequence[str | None]
+_KINDS: Final = {b"B": "u1", b"H": "<u2", b"i": "<i4", b"q": "<i8"}
 
 
 class Column(NamedTuple):
@@ -80,8 +81,10 @@ class Piece:
 
 def _unpacked_numbers(stored: bytes) -> Numbers:
     raw = _whole(stored)
-    kind = "<i4" if raw[:1] == b"i" else "<i8"
-    return np.frombuffer(raw, kind, offset=1).astype(np.int64)
+    if raw[:1] == STEPS:
+        steps = np.frombuffer(raw, "<i4", offset=9).astype(np.int64)
+        return np.cumsum(np.concatenate([np.frombuffer(raw, "<i8", 1, offset=1), steps]))
+    return np.frombuffer(raw, _KINDS[raw[:1]], offset=1).astype(np.int64)
 
 
 def _unpacked_texts(stored: bytes) -> Column:
