@@ -25,9 +25,8 @@ from store.request_records import Row
 _FIRST: Final = 1000  # places in the first look
 _LARGEST: Final = BATCH
 _SHORT: Final = 200  # places that are read first of those that meet in a block
-_WIDE: Final = (
-    100  # keys of a test that is left to the documents: each place is looked up under each
-)
+# Keys of a test that is left to the documents: each place is looked up under each.
+_WIDE: Final = 100
 _APART: Final = 16  # arms that are asked one by one
 _SHOWN: Final = {"keys": 0, "writer": 0, "wseq": 0}
 

@@ -12,9 +12,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from pymongo import MongoClient
 
 from authz.filters import EVERYTHING
 from proxy import children, shipping
+from store import mongo_postings
 from store.errors import StoreUnavailable
 from store.request_records import Shelf, Window
 from store.shelving import Place
@@ -113,6 +115,7 @@ async def test_an_error_inside_the_block_comes_out_as_itself(journal: Path, reco
 PARENT = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from proxy import shipping
 async def main():
     async with shipping.kept(Path(sys.argv[1]), Path(sys.argv[2]), "info"):
@@ -229,3 +232,26 @@ async def test_a_server_that_does_not_answer_stops_nobody(journal: Path, records
     work.close()
     await inline.step()  # says so, and no more
     await inline.close()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_who_ships_seals_what_has_come_to_rest(
+    journal: Path, records: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch, inline: bool
+) -> None:
+    monkeypatch.setattr(mongo_postings, "BLOCK_BITS", 2)
+    monkeypatch.setattr(mongo_postings, "PIECE_BITS", 0)
+    await write(journal, 18)
+    if inline:
+        shipper = shipping.Inline(journal, records, mongo_uri)
+        for _ in range(4):
+            await shipper.step()
+        await shipper.close()
+    else:
+        work = shipping._Work(journal, Place(records, mongo_uri))
+        assert await asyncio.to_thread(work.once) == 0.0  # a block more may be full
+        while await asyncio.to_thread(work.once) == 0.0:
+            pass
+        work.close()
+    with MongoClient(mongo_uri) as client:  # type: MongoClient[dict[str, Any]]
+        kept = client.get_default_database()["records_decisions_postings"]
+        assert kept.count_documents({"whole": True}) == 4
