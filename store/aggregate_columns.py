@@ -37,6 +37,7 @@ _MOST_KEYS: Final = 32  # of pinned, and of claimed metadata, that have a column
 _FAILED: Final = frozenset({"error", "tool_error"})
 _SPLIT: Final = "\x1f"  # between the teams of a record; ids have no control characters
 STEPS: Final = b"d"
+PARTS: Final = b"p"  # begins a column of texts: those, and then the number of each record's text
 _STEP: Final = 1 << 31  # a longer step is not written as one: of times, some 35 minutes
 _KINDS: Final = (("B", 0, 1 << 8), ("H", 0, 1 << 16), ("i", -(1 << 31), 1 << 31))
 _DIGITS: Final = 1000
@@ -187,11 +188,12 @@ def _packed_numbers(values: Sequence[int]) -> bytes:
 def _packed_texts(values: Sequence[str | None]) -> bytes:
     numbered: dict[str | None, int] = {}
     codes = array("H", [numbered.setdefault(value, len(numbered)) for value in values])
-    head = json.dumps(list(numbered)).encode()
     tail = b""
     if len(numbered) > 1:
         tail = bytes(codes.tolist()) if len(numbered) <= 256 else _bytes(codes)
-    return _stored(len(head).to_bytes(4, "little") + head + tail)
+    # Apart, since texts are inflated quickly, and codes of many texts slowly and for little gain.
+    head = _stored(json.dumps(list(numbered)).encode())
+    return PARTS + len(head).to_bytes(4, "little") + head + _stored(tail)
 
 
 def _stored(raw: bytes) -> bytes:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from authz import keys
 from authz.filters import Sense
-from store.aggregate_columns import AT, DURATIONS, REST, STEPS, UNKNOWN, teams_in
+from store.aggregate_columns import AT, DURATIONS, PARTS, REST, STEPS, UNKNOWN, teams_in
 from store.column_filter import Plan, Test
 
 Numbers = NDArray[np.int64]
@@ -88,12 +88,17 @@ def _unpacked_numbers(stored: bytes) -> Numbers:
 
 
 def _unpacked_texts(stored: bytes) -> Column:
-    raw = _whole(stored)
-    end = 4 + int.from_bytes(raw[:4], "little")
-    texts: list[str | None] = msgspec.json.decode(raw[4:end])
+    end = 5 + int.from_bytes(stored[1:5], "little")
+    if stored[:1] == PARTS:
+        head, tail = _whole(stored[5:end]), _whole(stored[end:])
+    else:  # as an older version wrote it
+        raw = _whole(stored)
+        end = 4 + int.from_bytes(raw[:4], "little")
+        head, tail = raw[4:end], raw[end:]
+    texts: list[str | None] = msgspec.json.decode(head)
     if len(texts) <= 1:
         return Column(texts or [""], None)
-    return Column(texts, np.frombuffer(raw, "u1" if len(texts) <= 256 else "<u2", offset=end))
+    return Column(texts, np.frombuffer(tail, "u1" if len(texts) <= 256 else "<u2"))
 
 
 def _whole(stored: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from array import array
 
 from hypothesis import given, settings
@@ -43,7 +44,24 @@ def test_times_that_follow_each_other_take_half_the_room() -> None:
     assert Piece({AT: made}).numbers(AT).tolist() == times
 
 
+@given(st.lists(st.sampled_from(["", "a", "ä", '"', "x" * 500]), min_size=1, max_size=20))
+def test_texts_come_back_as_they_were(said: list[str]) -> None:
+    made = [
+        Row(place, f"r{place}", place, json.dumps({"body": {"model": text}}).encode())
+        for place, text in enumerate(said)
+    ]
+    texts, codes = Piece(build(made)).texts("model")
+    numbers = [0] * len(said) if codes is None else codes.tolist()
+    assert [texts[number] for number in numbers] == said
+
+
 def test_columns_of_an_older_version_are_read() -> None:
+    head = b'["a","b"]'
+    for stored in (bytes, lambda raw: zlib.compress(raw)):
+        text = stored(len(head).to_bytes(4, "little") + head + b"\x01\x00\x01")
+        column = Piece({"model": (b"r" if stored is bytes else b"z") + text}).texts("model")
+        assert column.codes is not None
+        assert [column.texts[code] for code in column.codes.tolist()] == ["b", "a", "b"]
     for kind, values in (("i", [3, -1, 1 << 30]), ("q", [1 << 40, 5, -1])):
         assert Piece({AT: b"r" + kind.encode() + array(kind, values).tobytes()}).numbers(
             AT
