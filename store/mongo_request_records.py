@@ -203,6 +203,22 @@ class MongoShelves:
         order = {id(one): place for place, one in enumerate(entries)}
         return sorted(fresh, key=lambda one: order[id(one)])
 
+    # --- what is made of records --------------------------------------------------------------------
+
+    def seal(self, most: int = 1) -> int:
+        with self._within(WRITE_SECONDS):
+            return sum(self._postings[shelf].seal(self._head(shelf), most) for shelf in Shelf)
+
+    def _unsealed(self, shelf: Shelf, places: Sequence[int]) -> None:
+        """Drops what was made of what stands, or stood, at these places."""
+        self._postings[shelf].unseal(places)
+        self._uncounted(shelf, places)
+
+    def _uncounted(self, shelf: Shelf, places: Iterable[int]) -> None:
+        """Drops the columns that hold what stood at these places: they would keep what is gone."""
+        if shelf is Shelf.REQUESTS:
+            MongoColumns(self._connection).unseal(places)
+
     # --- finding ------------------------------------------------------------------------------------
 
     def scan(
@@ -317,20 +333,6 @@ class MongoShelves:
     def erase_payloads(self, ids: Sequence[str]) -> int:
         with self._within(WRITE_SECONDS):
             return self._kept("payloads").delete_many({"_id": {"$in": list(ids)}}).deleted_count
-
-    def _unsealed(self, shelf: Shelf, places: Sequence[int]) -> None:
-        """Drops what was made of what stands, or stood, at these places."""
-        self._postings[shelf].unseal(places)
-        self._uncounted(shelf, places)
-
-    def _uncounted(self, shelf: Shelf, places: Iterable[int]) -> None:
-        """Drops the columns that hold what stood at these places: they would keep what is gone."""
-        if shelf is Shelf.REQUESTS:
-            MongoColumns(self._connection).unseal(places)
-
-    def seal(self, most: int = 1) -> int:
-        with self._within(WRITE_SECONDS):
-            return sum(self._postings[shelf].seal(self._head(shelf), most) for shelf in Shelf)
 
     def close(self) -> None:
         """Ends the connection, if it is ours."""
