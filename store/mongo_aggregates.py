@@ -1,9 +1,8 @@
 """The columns of requests beside their records in MongoDB.
 
-A piece is sealed some places after it is full, since a writer may fill a place a moment after a later one. What
-adds, removes or changes a record then calls `unseal` for its place. The column of times is there, but
-empty, before a piece is read, and filled last: without it the others are not whole, and who finds it gone
-read too early.
+A piece is sealed once all its places are given away, though another process may still have to fill one. What adds,
+removes or changes a record then calls `unseal` for its place. The column of times is there, but empty, before a piece
+is read, and filled last: without it the others are not whole, and who finds it gone read too early.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from store.request_records import Row, Shelf, Window
 from store.scanning import PIECE_BITS
 
 _SHELF: Final = f"records_{Shelf.REQUESTS}"
-_LAG: Final = 1000  # places that follow a full piece
 
 
 class MongoColumns:
@@ -83,7 +81,7 @@ class MongoColumns:
             shelf = self._connection.db["records_shelves"].find_one({"_id": Shelf.REQUESTS.value})
             if shelf is None:
                 return 0
-            full = max(0, int(shelf.get("next", 0)) - _LAG) >> PIECE_BITS
+            full = int(shelf.get("next", 0)) >> PIECE_BITS
             if full == self._full:
                 return 0  # nothing new: who ships asks often
             wanted = {"_id": {"$lt": full}, "first": {"$gte": int(shelf.get("kept_since", 0))}}
