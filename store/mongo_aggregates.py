@@ -1,25 +1,23 @@
 """The columns of requests beside their records in MongoDB.
 
-A piece is sealed once all its places are given away, though another process may still have to fill one. What adds,
-removes or changes a record then calls `unseal` for its place. The column of times is there, but empty, before a piece
-is read, and filled last: without it the others are not whole, and who finds it gone read too early.
+A piece is sealed (`mongo_seals.py`) once all its places are given away, though another process may still have to fill
+one. What adds, removes or changes a record then calls `unseal` for its place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Self
 
-from pymongo import ReplaceOne
 from pymongo.collection import Collection
 
-from store.aggregate_columns import AT, build
+from store.aggregate_columns import build
 from store.aggregates import Span
 from store.mongo_client import READ_SECONDS, WRITE_SECONDS, Connection, connect, driver
 from store.mongo_client import Found as Document
+from store.mongo_seals import MongoSeals
 from store.request_records import Row, Shelf, Window
 from store.scanning import PIECE_BITS
 
@@ -33,7 +31,7 @@ class MongoColumns:
         """The connection stays the caller's."""
         self._connection = connection
         self._own: asyncio.AbstractEventLoop | None = None
-        self._full = 0  # up to here everything is sealed
+        self._seals = MongoSeals(self._kept("columns"))
 
     @classmethod
     def open(cls, uri: str) -> Self:
@@ -59,14 +57,8 @@ class MongoColumns:
             return [Span(one["_id"], one["first"], one["last"]) for one in found], since
 
     def columns(self, pieces: Sequence[int], names: Iterable[str]) -> dict[int, dict[str, bytes]]:
-        wanted = {"_id": {"$in": [_id(piece, name) for piece in pieces for name in names]}}
-        found: dict[int, dict[str, bytes]] = {}
         with self._within(READ_SECONDS):
-            for one in self._kept("columns").find(wanted):
-                piece, _, name = one["_id"].partition("/")
-                if "data" in one:
-                    found.setdefault(int(piece, 16), {})[name] = bytes(one["data"])
-        return {piece: had for piece, had in found.items() if AT in had}
+            return self._seals.read(pieces, names)
 
     def rows(self, piece: int) -> list[Row]:
         first = piece << PIECE_BITS
@@ -82,48 +74,21 @@ class MongoColumns:
             if shelf is None:
                 return 0
             full = int(shelf.get("next", 0)) >> PIECE_BITS
-            if full == self._full:
-                return 0  # nothing new: who ships asks often
-            wanted = {"_id": {"$lt": full}, "first": {"$gte": int(shelf.get("kept_since", 0))}}
-            pieces = [one["_id"] for one in self._kept("pieces").find(wanted, {"_id": 1})]
-            sealed = self._sealed()
-            open_pieces = sorted(set(pieces) - sealed, reverse=True)[:most]
-            self._full = full if len(open_pieces) < most else 0
-            for piece in open_pieces:
-                self._write(piece)
-        return len(open_pieces)
 
-    def _write(self, piece: int) -> None:
-        kept, by = self._kept("columns"), os.urandom(8)
-        times = {"_id": _id(piece, AT)}
-        kept.replace_one(times, {"by": by}, upsert=True)  # before anything is read
-        made = build(self.rows(piece))
-        said = made.pop(AT)
-        kept.bulk_write(
-            [
-                ReplaceOne({"_id": _id(piece, name)}, {"data": data}, upsert=True)
-                for name, data in made.items()
-            ]
-        )
-        done = kept.update_one({**times, "by": by}, {"$set": {"data": said}})
-        if not done.matched_count:  # something changed meanwhile
-            self._drop(piece)
+            def known() -> list[int]:
+                # What is about to go for good is not worth it.
+                kept = {"_id": {"$lt": full}, "first": {"$gte": int(shelf.get("kept_since", 0))}}
+                return [one["_id"] for one in self._kept("pieces").find(kept, {"_id": 1})]
 
-    def _sealed(self) -> set[int]:
-        whole = {"_id": {"$regex": f"^[0-9a-f]+/{AT}$"}, "data": {"$exists": True}}
-        found = self._kept("columns").find(whole, {"_id": 1})
-        return {int(one["_id"].partition("/")[0], 16) for one in found}
+            return self._seals.seal(full, known, self._made, most)
+
+    def _made(self, piece: int) -> Iterator[tuple[str, bytes]]:
+        yield from build(self.rows(piece)).items()
 
     def unseal(self, places: Iterable[int]) -> None:
         """Drops the columns of the pieces that these places lie in. After they were changed, not before."""
         with self._within(WRITE_SECONDS):
-            for piece in sorted({place >> PIECE_BITS for place in places}):
-                if self._kept("columns").delete_one({"_id": _id(piece, AT)}).deleted_count:
-                    self._drop(piece)
-
-    def _drop(self, piece: int) -> None:
-        ids = {"$gte": _id(piece, ""), "$lt": _id(piece + 1, "")}
-        self._kept("columns").delete_many({"_id": ids})
+            self._seals.unseal(place >> PIECE_BITS for place in places)
 
     def close(self) -> None:
         """Ends the connection, if it is ours."""
@@ -137,7 +102,3 @@ class MongoColumns:
 
     def _within(self, seconds: float) -> contextlib.AbstractContextManager[None]:
         return driver(seconds, self._connection.client)
-
-
-def _id(piece: int, name: str) -> str:
-    return f"{piece:012x}/{name}"

@@ -94,7 +94,7 @@ class MongoRows:
         known = [test for test in arm if len(test.keys) <= _WIDE]
         known.sort(key=lambda test: test.sense is Sense.LACKS)
         for part in self._postings.parts(bottom, top):
-            if part.marks and len(known) > 1:
+            if part.blocks and len(known) > 1:
                 met, size = self._postings.meeting(part, known), _SHORT
                 while both := list(itertools.islice(met, size)):
                     yield both

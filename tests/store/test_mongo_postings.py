@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from authz import keys
 from authz.filters import Filter, all_of, either, has, lacks
 from authz.keys import Stamp, keys_of
-from store import mongo_postings, mongo_request_records, mongo_rows
+from store import mongo_postings, mongo_request_records, mongo_rows, mongo_seals
 from store.mongo_postings import MongoPostings
 from store.mongo_request_records import MongoShelves
 from store.request_records import Entry, Lean, Shelf, Window
@@ -238,7 +238,7 @@ def after_reading(
             yield from found
 
     monkeypatch.setattr(MongoPostings, "_bitmaps", read)
-    monkeypatch.setattr(mongo_postings, "_AT_ONCE", 1)
+    monkeypatch.setattr(mongo_seals, "_AT_ONCE", 1)
 
 
 def filled(store: MongoShelves, blocks: int = 4) -> MongoShelves:
@@ -311,7 +311,7 @@ def test_a_block_whose_sealing_broke_off_is_sealed_anew(
     store: MongoShelves, monkeypatch: pytest.MonkeyPatch, mongo_uri: str
 ) -> None:
     filled(store)
-    monkeypatch.setattr(mongo_postings, "_AT_ONCE", 1)
+    monkeypatch.setattr(mongo_seals, "_AT_ONCE", 1)
     bitmaps = MongoPostings._bitmaps
 
     def break_off(self: MongoPostings, block: int) -> Iterator[tuple[int, bytes]]:
