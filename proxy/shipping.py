@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from proxy import children, logs
@@ -25,7 +26,7 @@ from store.aggregates import ColumnStore
 from store.aggregating import columns_at
 from store.errors import StoreError
 from store.intake import Intake
-from store.request_records import RequestRecords, Shelves
+from store.request_records import Shelves
 from store.shelving import Place
 from store.shipper import Lease, Shipper
 
@@ -59,43 +60,19 @@ def prepare(records: Path) -> None:
 
 
 class Inline:
-    """Ships in threads of this process, unless another one ships."""
+    """Ships in a thread of this process, unless another one ships."""
 
     def __init__(self, journal: Path, records: Path, uri: str = "") -> None:
-        self._journal = journal
-        self._place = Place(records, uri)
-        self._lease = lease_of(records)
-        self._store: RequestRecords | None = None
-        self._shipper: Shipper | None = None
-        self._columns: ColumnStore | None = None
+        self._work = _Work(journal, Place(records, uri))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shipping")
 
     async def step(self) -> None:
-        """One pass."""
-        # A store that stands still must not stop anything: the journal keeps what is not shipped.
-        try:
-            if self._lease.take():
-                if self._store is None:
-                    self._store = await asyncio.to_thread(self._place.records)
-                await self._store.work(self._pass)
-        except (StoreError, OSError) as error:
-            log.warning("records are not shipped", cause=str(error))
-
-    def _pass(self, shelves: Shelves) -> None:
-        if self._shipper is None:
-            self._shipper = Shipper(self._journal, Intake(shelves))
-        self._shipper.run_once()
-        payload_spool.ship(payload_spool.beside(self._place.file), shelves)
-        if self._columns is None:
-            self._columns = columns_at(self._place)
-        self._columns.seal(SEALED_AT_ONCE)
-        shelves.seal()
+        """One pass. What fails is logged: the journal keeps what is not shipped."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._work.once)
 
     async def close(self) -> None:
-        if self._columns is not None:
-            await asyncio.to_thread(self._columns.close)
-        if self._store is not None:
-            await self._store.close()
-        self._lease.release()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._work.close)
+        self._thread.shutdown()
 
 
 # --- the child, from outside --------------------------------------------------------------------------
@@ -194,7 +171,7 @@ class _Keeper:
 
 
 class _Work:
-    """The store and the shipper of the child; opened when first needed, and anew after a failure."""
+    """The store and the shipper; opened when first needed, and anew after a failure. In one thread at a time."""
 
     def __init__(self, journal: Path, place: Place) -> None:
         self._journal = journal
@@ -211,7 +188,7 @@ class _Work:
             pause = self._pass()
             trouble = ""
         except (StoreError, OSError) as error:
-            self.close()
+            self._reset()
             pause, trouble = TROUBLE_SECONDS, str(error.__cause__ or error)
         if trouble != self._trouble:
             if trouble:
@@ -241,6 +218,11 @@ class _Work:
         return BUSY_SECONDS if shipped.records > BUSY_RECORDS else QUIET_SECONDS
 
     def close(self) -> None:
+        """Closes the store, and lets another process ship."""
+        self._reset()
+        self._lease.release()
+
+    def _reset(self) -> None:
         if self._columns is not None:
             self._columns.close()
         if self._shelves is not None:
