@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +126,7 @@ def fill(shelves: Shelves, count: int, days: int) -> Filled:
                 newest[reader.name] = [*newest[reader.name][1 - PAGE :], one.wseq]
         if len(batch) == BATCH or one.wseq == count:
             heads = {"w": (one.wseq, "hash")}
-            batches.append(timed(lambda: shelves.take(batch, heads)))  # noqa: B023
+            batches.append(timed(partial(shelves.take, batch, heads)))
             batch.clear()
     return Filled(batches, raw / count, matches, newest)
 

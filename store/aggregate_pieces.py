@@ -88,8 +88,8 @@ def _unpacked_numbers(stored: bytes) -> Numbers:
 
 
 def _unpacked_texts(stored: bytes) -> Column:
-    end = 5 + int.from_bytes(stored[1:5], "little")
     if stored[:1] == PARTS:
+        end = 5 + int.from_bytes(stored[1:5], "little")
         head, tail = _whole(stored[5:end]), _whole(stored[end:])
     else:  # as an older version wrote it
         raw = _whole(stored)

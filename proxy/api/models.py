@@ -26,7 +26,6 @@ from proxy.api.problem import Finding
 DOCUMENT_SCHEMA = {"type": "object", "x-document": True}
 
 AnyDocument = Annotated[dict[str, Any], WithJsonSchema(DOCUMENT_SCHEMA)]
-TokenName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,34}[a-z0-9]$")]
 Email = Annotated[
     str, StringConstraints(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")
 ]

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from proxy.api.models import Answer, Email, Given, TokenName
+from proxy.api.models import Answer, Email, Given
+
+TokenName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,34}[a-z0-9]$")]
 
 
 class RestrictionBody(Given):

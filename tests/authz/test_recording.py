@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ from authz.records import DecisionRecord, canonical
 QUESTION = Question(Part.SUBJECT, "user:u-1", "model:use", "model:acme/mini")
 
 
-def decided(**more: object) -> Decision:
+def decided(**more: Any) -> Decision:
     verdict = Verdict(
         QUESTION,
         Effect.DENY,
@@ -32,7 +33,7 @@ def decided(**more: object) -> Decision:
         Effect.ALLOW,
         ("policy/next#1",),
     )
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "effect": verdict.effect,
         "reason": verdict.reason,
         "epoch": 7,
@@ -41,15 +42,15 @@ def decided(**more: object) -> Decision:
         "rules": verdict.rules,
         "path": verdict.path,
     }
-    return Decision(**{**values, **more})  # type: ignore[arg-type]
+    return Decision(**{**values, **more})
 
 
-def record_of(decision: Decision, **more: object) -> DecisionRecord:
+def record_of(decision: Decision, **more: Any) -> DecisionRecord:
     return decision_record(
         decision,
         principal="user:u-1",
         credential="credential:c",
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
