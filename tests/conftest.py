@@ -1,12 +1,24 @@
-"""What tests of several folders share: a MongoDB server of their own."""
+"""What tests of several folders share: tables of characters, and a MongoDB server of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import find, settings
+from hypothesis import strategies as st
 
 from tests.peers import mongod
+
+
+@pytest.hookimpl(trylast=True)  # Hypothesis wants to be started itself
+def pytest_sessionstart() -> None:
+    """Has Hypothesis make its tables of characters before any test waits for them.
+
+    In a fresh checkout that takes seconds, which the first test of texts would be blamed for. It keeps them in
+    a folder, and the process that starts the workers comes here before them.
+    """
+    find(st.text(), lambda _: True, settings=settings(database=None))
 
 
 @pytest.fixture(scope="session")
